@@ -1,0 +1,35 @@
+# weir_module(NAME [DEPS module...] [LINK library...])
+#
+# One static library weir_NAME from every *.cc of the calling folder, and one test binary
+# NAME_test from its *_test.cc files. DEPS are other modules: link only what the layer table in
+# ARCHITECTURE.md allows; tools/tidy checks the include lines. LINK are outside libraries.
+function(weir_module name)
+  cmake_parse_arguments(ARG "" "" "DEPS;LINK;TEST_LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  set(tests ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  if(sources)
+    add_library(weir_${name} STATIC ${sources})
+    set(scope PUBLIC)
+    target_compile_options(weir_${name} PRIVATE ${WEIR_WARNINGS})
+  else()
+    add_library(weir_${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_include_directories(weir_${name} ${scope} ${PROJECT_SOURCE_DIR}/src)
+  foreach(dep ${ARG_DEPS})
+    target_link_libraries(weir_${name} ${scope} weir_${dep})
+  endforeach()
+  target_link_libraries(weir_${name} ${scope} ${ARG_LINK} Threads::Threads)
+  if(tests)
+    add_executable(${name}_test ${tests})
+    target_compile_options(${name}_test PRIVATE ${WEIR_WARNINGS})
+    target_link_libraries(${name}_test PRIVATE weir_${name} ${ARG_TEST_LINK} GTest::gtest GTest::gtest_main)
+    add_test(NAME ${name} COMMAND ${name}_test)
+    set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+  endif()
+endfunction()
+
+set(WEIR_WARNINGS -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough -Werror
+    CACHE INTERNAL "")
