@@ -1,0 +1,128 @@
+// Byte buffers whose storage comes from a per-thread pool and goes back when they are empty, so that an
+// idle connection owns none.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/assert.h"
+
+namespace weir {
+
+// Blocks in power-of-two sizes from 1 KiB to 16 MiB. One pool belongs to one thread and must outlive its
+// buffers. Keeps at most kept_bytes_max of free blocks; more goes back to the heap.
+class BufferPool {
+ public:
+  explicit BufferPool(size_t kept_bytes_max = 16u << 20) : kept_bytes_max_(kept_bytes_max) {}
+  ~BufferPool();
+  BufferPool(const BufferPool&) = delete;
+  BufferPool& operator=(const BufferPool&) = delete;
+
+  // A block of at least `bytes`; its true size goes to *capacity.
+  uint8_t* take(size_t bytes, size_t* capacity);
+  void give(uint8_t* block, size_t capacity);
+  // Bytes handed out and not given back.
+  size_t bytes_in_use() const { return in_use_bytes_; }
+
+ private:
+  static constexpr int kClasses = 15;  // 1 KiB << 0 … 1 KiB << 14
+  std::vector<uint8_t*> free_[kClasses];
+  size_t kept_bytes_ = 0;
+  size_t kept_bytes_max_;
+  size_t in_use_bytes_ = 0;
+};
+
+// A contiguous queue of bytes: append at the tail, consume at the head.
+class Buffer {
+ public:
+  explicit Buffer(BufferPool& pool) : pool_(&pool) {}
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Buffer() { release(); }
+
+  bool empty() const { return head_ == tail_; }
+  size_t size() const { return tail_ - head_; }
+  const uint8_t* data() const { return block_ + head_; }
+  uint8_t* data() { return block_ + head_; }
+  std::span<const uint8_t> bytes() const { return {data(), size()}; }
+
+  // Room for `bytes` at the tail; write there, then commit what was written. Invalidates data().
+  uint8_t* reserve(size_t bytes) {
+    if (capacity_ - tail_ < bytes) grow(bytes);
+    return block_ + tail_;
+  }
+  void commit(size_t bytes) { tail_ += bytes; }
+  void append(const void* bytes, size_t size) {
+    if (size == 0) return;
+    std::memcpy(reserve(size), bytes, size);
+    tail_ += size;
+  }
+  void append(std::span<const uint8_t> bytes) { append(bytes.data(), bytes.size()); }
+  // Drops bytes from the head; an emptied buffer gives its storage back.
+  void consume(size_t bytes) {
+    head_ += bytes;
+    if (head_ == tail_) release();
+  }
+  // Drops everything but keeps the storage for reuse in the same turn.
+  void rewind() { head_ = tail_ = 0; }
+  void truncate(size_t size_kept) { tail_ = head_ + size_kept; }
+  void release();
+
+ private:
+  void grow(size_t bytes);
+  void swap(Buffer& other) noexcept {
+    std::swap(pool_, other.pool_);
+    std::swap(block_, other.block_);
+    std::swap(capacity_, other.capacity_);
+    std::swap(head_, other.head_);
+    std::swap(tail_, other.tail_);
+  }
+
+  BufferPool* pool_ = nullptr;
+  uint8_t* block_ = nullptr;
+  size_t capacity_ = 0;
+  size_t head_ = 0;
+  size_t tail_ = 0;
+};
+
+// Memory of one turn: bump allocation, everything freed at once by reset(). Blocks are kept.
+class Arena {
+ public:
+  explicit Arena(size_t block_bytes = 64u << 10) : block_bytes_(block_bytes) {}
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // Not aligned: for bytes.
+  char* allocate(size_t bytes) {
+    if (static_cast<size_t>(end_ - next_) < bytes) refill(bytes);
+    char* out = next_;
+    next_ += bytes;
+    return out;
+  }
+  // Gives the tail of the latest allocation back.
+  void shrink_last(char* end) { next_ = end; }
+  void reset();
+
+ private:
+  struct Block {
+    char* data;
+    size_t size;
+  };
+  void refill(size_t bytes);
+
+  size_t block_bytes_;
+  std::vector<Block> blocks_;
+  size_t block_index_ = 0;
+  char* next_ = nullptr;
+  char* end_ = nullptr;
+};
+
+}  // namespace weir
