@@ -14,23 +14,71 @@ constexpr int64_t kCpuQuotaMinUs = 1'000;  // the kernel takes no less
 constexpr const char* kInitPath = "/dev/init";
 
 // Docker's default set without NET_RAW (a task could forge its address), MKNOD, AUDIT_WRITE, SETFCAP.
-const char* const kCapabilities[] = {"CAP_CHOWN",  "CAP_DAC_OVERRIDE",     "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
-                                     "CAP_SETGID", "CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETPCAP", "CAP_SYS_CHROOT"};
+const char* const kCapabilities[] = {"CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FOWNER",           "CAP_FSETID",
+                                     "CAP_KILL",    "CAP_SETGID",       "CAP_NET_BIND_SERVICE", "CAP_SETUID",
+                                     "CAP_SETPCAP", "CAP_SYS_CHROOT"};
 
-const char* const kMaskedPaths[] = {"/proc/acpi",  "/proc/asound",     "/proc/kcore",       "/proc/keys",
-                                    "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
-                                    "/proc/scsi",  "/sys/firmware",    "/sys/devices/virtual/powercap"};
-const char* const kReadonlyPaths[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
+const char* const kMaskedPaths[] = {"/proc/acpi",
+                                    "/proc/asound",
+                                    "/proc/kcore",
+                                    "/proc/keys",
+                                    "/proc/latency_stats",
+                                    "/proc/timer_list",
+                                    "/proc/timer_stats",
+                                    "/proc/sched_debug",
+                                    "/proc/scsi",
+                                    "/sys/firmware",
+                                    "/sys/devices/virtual/powercap"};
+const char* const kReadonlyPaths[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                                      "/proc/sysrq-trigger"};
 
 // What no service needs, and what attacks on the kernel begin with. The OCI runtime skips the names its
 // seccomp library does not know.
-const char* const kDeniedCalls[] = {
-    "acct", "add_key", "bpf", "clock_adjtime", "clock_settime", "create_module", "delete_module", "finit_module",
-    "fsconfig", "fsmount", "fsopen", "fspick", "get_kernel_syms", "init_module", "ioperm", "iopl", "kexec_file_load",
-    "kexec_load", "keyctl", "lookup_dcookie", "mount", "mount_setattr", "move_mount", "nfsservctl",
-    "open_by_handle_at", "open_tree", "perf_event_open", "pivot_root", "quotactl", "quotactl_fd", "reboot",
-    "request_key", "setns", "settimeofday", "stime", "swapoff", "swapon", "sysfs", "umount", "umount2", "unshare",
-    "uselib", "userfaultfd", "vm86", "vm86old"};
+const char* const kDeniedCalls[] = {"acct",
+                                    "add_key",
+                                    "bpf",
+                                    "clock_adjtime",
+                                    "clock_settime",
+                                    "create_module",
+                                    "delete_module",
+                                    "finit_module",
+                                    "fsconfig",
+                                    "fsmount",
+                                    "fsopen",
+                                    "fspick",
+                                    "get_kernel_syms",
+                                    "init_module",
+                                    "ioperm",
+                                    "iopl",
+                                    "kexec_file_load",
+                                    "kexec_load",
+                                    "keyctl",
+                                    "lookup_dcookie",
+                                    "mount",
+                                    "mount_setattr",
+                                    "move_mount",
+                                    "nfsservctl",
+                                    "open_by_handle_at",
+                                    "open_tree",
+                                    "perf_event_open",
+                                    "pivot_root",
+                                    "quotactl",
+                                    "quotactl_fd",
+                                    "reboot",
+                                    "request_key",
+                                    "setns",
+                                    "settimeofday",
+                                    "stime",
+                                    "swapoff",
+                                    "swapon",
+                                    "sysfs",
+                                    "umount",
+                                    "umount2",
+                                    "unshare",
+                                    "uselib",
+                                    "userfaultfd",
+                                    "vm86",
+                                    "vm86old"};
 constexpr uint64_t kNewNamespaces = 0x7E020000;  // CLONE_NEW{CGROUP,UTS,IPC,USER,PID,NET} and CLONE_NEWNS
 constexpr int kEperm = 1;
 constexpr int kEnosys = 38;
@@ -50,7 +98,8 @@ json seccomp() {
   return {{"defaultAction", "SCMP_ACT_ALLOW"}, {"syscalls", calls}};
 }
 
-json mount(const char* destination, const char* type, const std::string& source, std::vector<std::string> options) {
+json mount(const char* destination, const char* type, const std::string& source,
+           std::vector<std::string> options) {
   return {{"destination", destination}, {"type", type}, {"source", source}, {"options", std::move(options)}};
 }
 
@@ -60,10 +109,12 @@ json mounts(const BundleInput& input) {
   list.push_back(mount("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}));
   list.push_back(mount("/dev/pts", "devpts", "devpts",
                        {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}));
-  list.push_back(mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}));
+  list.push_back(
+      mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}));
   list.push_back(mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
   list.push_back(mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"}));
-  list.push_back(mount("/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", "ro"}));
+  list.push_back(
+      mount("/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", "ro"}));
   for (const char* name : {"hosts", "hostname", "resolv.conf"}) {
     std::string destination = std::string("/etc/") + name;
     list.push_back(mount(destination.c_str(), "bind", input.files + "/" + name, {"rbind", "rprivate"}));
@@ -96,8 +147,9 @@ json linux_part(const BundleInput& input) {
   json network = {{"type", "network"}};
   if (!input.spec->netns_path.empty()) network["path"] = input.spec->netns_path;
   namespaces.push_back(network);
-  return {{"namespaces", namespaces},   {"resources", resources(input)},  {"cgroupsPath", input.cgroup_path},
-          {"maskedPaths", kMaskedPaths}, {"readonlyPaths", kReadonlyPaths}, {"seccomp", seccomp()},
+  return {{"namespaces", namespaces},         {"resources", resources(input)},
+          {"cgroupsPath", input.cgroup_path}, {"maskedPaths", kMaskedPaths},
+          {"readonlyPaths", kReadonlyPaths},  {"seccomp", seccomp()},
           {"rootfsPropagation", "rprivate"}};
 }
 
@@ -110,7 +162,8 @@ json capabilities(const ContainerUser& user) {
 
 void set_variable(std::vector<std::string>& list, const std::string& assignment) {
   std::string key = assignment.substr(0, assignment.find('=') + 1);
-  auto found = std::find_if(list.begin(), list.end(), [&key](const std::string& item) { return item.starts_with(key); });
+  auto found = std::find_if(list.begin(), list.end(),
+                            [&key](const std::string& item) { return item.starts_with(key); });
   if (found != list.end()) {
     *found = assignment;
   } else {
@@ -132,8 +185,8 @@ Result<std::vector<std::string>> merged_command(const ContainerSpec& spec, const
   return words;
 }
 
-std::vector<std::string> merged_environment(const ContainerSpec& spec, const Image& image, const ContainerUser& user,
-                                            const std::string& hostname) {
+std::vector<std::string> merged_environment(const ContainerSpec& spec, const Image& image,
+                                            const ContainerUser& user, const std::string& hostname) {
   std::vector<std::string> list = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                                    "HOSTNAME=" + hostname, "HOME=" + user.home};
   for (const std::string& item : image.environment) {

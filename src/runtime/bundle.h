@@ -16,11 +16,11 @@ struct BundleInput {
   const ContainerSpec* spec = nullptr;
   const Image* image = nullptr;
   ContainerUser user;
-  std::string root;            // folder of the merged root file system
-  std::string files;           // folder that holds hosts, hostname, resolv.conf
+  std::string root;   // folder of the merged root file system
+  std::string files;  // folder that holds hosts, hostname, resolv.conf
   std::string hostname;
-  std::string cgroup_path;     // absolute, as seen from each hierarchy's root
-  std::string init_program;    // static init on the host, when spec->init_process
+  std::string cgroup_path;        // absolute, as seen from each hierarchy's root
+  std::string init_program;       // static init on the host, when spec->init_process
   int64_t nofile_hard_limit = 0;  // ours: a container cannot have more
   bool limit_swap = false;
 };
@@ -29,8 +29,8 @@ struct BundleInput {
 // command. Fails when nothing is left to run.
 Result<std::vector<std::string>> merged_command(const ContainerSpec& spec, const Image& image);
 // NAME=VALUE; the task's win over the image's.
-std::vector<std::string> merged_environment(const ContainerSpec& spec, const Image& image, const ContainerUser& user,
-                                            const std::string& hostname);
+std::vector<std::string> merged_environment(const ContainerSpec& spec, const Image& image,
+                                            const ContainerUser& user, const std::string& hostname);
 
 Result<std::string> bundle_config(const BundleInput& input);
 

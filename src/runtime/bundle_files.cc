@@ -27,7 +27,8 @@ Result<std::vector<std::string>> addresses_in(const std::string& netns_path) {
     ifaddrs* list = nullptr;
     if (::getifaddrs(&list) != 0) return fail_errno("getifaddrs", errno);
     for (const ifaddrs* at = list; at != nullptr; at = at->ifa_next) {
-      if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET || (at->ifa_flags & IFF_LOOPBACK)) continue;
+      if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET || (at->ifa_flags & IFF_LOOPBACK))
+        continue;
       char text[INET_ADDRSTRLEN];
       inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(at->ifa_addr)->sin_addr, text, sizeof text);
       found.emplace_back(text);
@@ -52,9 +53,10 @@ Result<void> mount_root(const ContainerPaths& paths, const std::string& image_ro
   if (::mount("overlay", paths.rootfs.c_str(), "overlay", 0, options.c_str()) != 0) {
     int error = errno;
     if (error == EINVAL) {
-      return fail("cannot mount an overlay on " + paths.folder +
-                      ": its file system cannot hold one (is it an overlay itself?); choose another state directory",
-                  error);
+      return fail(
+          "cannot mount an overlay on " + paths.folder +
+              ": its file system cannot hold one (is it an overlay itself?); choose another state directory",
+          error);
     }
     return fail_errno("cannot mount an overlay at " + paths.rootfs, error);
   }

@@ -42,7 +42,8 @@ std::vector<std::string> hierarchies() {
 long value_of(const std::string& text, const std::string& key) {
   size_t at = 0;
   while (at < text.size()) {
-    if (text.compare(at, key.size() + 1, key + " ") == 0) return std::strtol(text.c_str() + at + key.size() + 1, nullptr, 10);
+    if (text.compare(at, key.size() + 1, key + " ") == 0)
+      return std::strtol(text.c_str() + at + key.size() + 1, nullptr, 10);
     size_t end = text.find('\n', at);
     if (end == std::string::npos) break;
     at = end + 1;
@@ -52,7 +53,8 @@ long value_of(const std::string& text, const std::string& key) {
 
 bool write_control(const std::string& path, const std::string& value) {
   UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  return file.valid() && ::write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
+  return file.valid() &&
+         ::write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
 }
 
 // Children first: rmdir of a group works only when it has no groups and no processes.
@@ -77,10 +79,14 @@ CgroupMode cgroup_mode() {
 
 const char* cgroup_mode_name(CgroupMode mode) {
   switch (mode) {
-    case CgroupMode::V1: return "v1";
-    case CgroupMode::Hybrid: return "hybrid (v1 with a v2 tree beside it)";
-    case CgroupMode::V2: return "v2";
-    case CgroupMode::None: break;
+    case CgroupMode::V1:
+      return "v1";
+    case CgroupMode::Hybrid:
+      return "hybrid (v1 with a v2 tree beside it)";
+    case CgroupMode::V2:
+      return "v2";
+    case CgroupMode::None:
+      break;
   }
   return "none";
 }

@@ -54,11 +54,35 @@ Result<int> OciTool::create(const std::string& id, const ContainerPaths& paths, 
   if (::pipe2(fds, O_CLOEXEC) != 0) return fail_errno("pipe2", errno);
   UniqueFd reader(fds[0]), writer(fds[1]);
   ProcessSpec conmon;
-  conmon.argv = {"conmon", "--api-version", "1", "-c", id, "-u", id, "-n", id, "-r", program,
-                 "--runtime-arg=--root=" + root, "-b", paths.folder, "-p", paths.init_pid_file,
-                 "-P", paths.conmon_pid_file, "-l", "k8s-file:" + log, "--log-size-max", kLogSizeMax,
-                 "--exit-dir", paths.exit_folder, "--persist-dir", paths.persist_folder,
-                 "--socket-dir-path", socket_folder, "--no-sync-log"};
+  conmon.argv = {"conmon",
+                 "--api-version",
+                 "1",
+                 "-c",
+                 id,
+                 "-u",
+                 id,
+                 "-n",
+                 id,
+                 "-r",
+                 program,
+                 "--runtime-arg=--root=" + root,
+                 "-b",
+                 paths.folder,
+                 "-p",
+                 paths.init_pid_file,
+                 "-P",
+                 paths.conmon_pid_file,
+                 "-l",
+                 "k8s-file:" + log,
+                 "--log-size-max",
+                 kLogSizeMax,
+                 "--exit-dir",
+                 paths.exit_folder,
+                 "--persist-dir",
+                 paths.persist_folder,
+                 "--socket-dir-path",
+                 socket_folder,
+                 "--no-sync-log"};
   conmon.environment = {{"_OCI_SYNCPIPE", "3"}};
   conmon.pass_fds = {writer.get(), lock};
   conmon.timeout_ms = kCommandTimeoutMs;

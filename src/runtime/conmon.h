@@ -9,13 +9,14 @@
 namespace weir::runtime {
 
 struct OciTool {
-  std::string program;   // runc or crun
-  std::string root;      // its own state folder
+  std::string program;  // runc or crun
+  std::string root;     // its own state folder
   std::string socket_folder;
 
   // Creates the container under a conmon that outlives us. Returns the pid of its first process, which
   // waits for start(). conmon inherits `lock` and keeps it open for its whole life.
-  Result<int> create(const std::string& id, const ContainerPaths& paths, const std::string& log, int lock) const;
+  Result<int> create(const std::string& id, const ContainerPaths& paths, const std::string& log,
+                     int lock) const;
   Result<void> start(const std::string& id) const;
   // "created", "running", "stopped"; empty when the runtime does not know the container.
   std::string state(const std::string& id, int* pid) const;

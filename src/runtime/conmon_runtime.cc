@@ -41,7 +41,8 @@ constexpr int kEndStepMs = 10;
 
 Result<void> check_container_id(const std::string& id) {
   bool good = !id.empty() && id.size() <= kIdMax && std::isalnum(static_cast<unsigned char>(id[0]));
-  for (char c : id) good = good && (std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.');
+  for (char c : id)
+    good = good && (std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.');
   if (!good) return fail("\"" + id + "\" is not a container id");
   return {};
 }
@@ -52,8 +53,9 @@ std::unexpected<Error> prefixed(const char* kind, const Error& error) {
 
 // A program that is not in the image, or may not be executed: the container was made, its start failed.
 const char* create_or_start(const Error& error) {
-  return error.message.find("unable to start container process") != std::string::npos ? "CannotStartContainerError"
-                                                                                       : "CannotCreateContainerError";
+  return error.message.find("unable to start container process") != std::string::npos
+             ? "CannotStartContainerError"
+             : "CannotCreateContainerError";
 }
 
 int64_t nofile_hard_limit() {
@@ -99,7 +101,9 @@ class ConmonRuntime final : public ContainerDriver {
   Result<void> kill(const std::string& container_id, const std::string& signal) override;
   Result<void> remove(const std::string& container_id) override;
   Result<std::vector<std::string>> list() override { return list_folder(containers_); }
-  std::string log_path(const std::string& container_id) const override { return logs_ + "/" + container_id + ".log"; }
+  std::string log_path(const std::string& container_id) const override {
+    return logs_ + "/" + container_id + ".log";
+  }
   Result<void> remove_log(const std::string& container_id) override {
     WEIR_TRY(check_container_id(container_id));
     if (::unlink(log_path(container_id).c_str()) != 0 && errno != ENOENT) {
@@ -128,8 +132,9 @@ class ConmonRuntime final : public ContainerDriver {
   std::string run_;
   std::string cgroup_;
   std::mutex tool_mutex_;
-  std::string program_;             // guarded by tool_mutex_; empty until one was found to work
-  std::shared_mutex parent_groups_; // shared while a container's groups are made, exclusive to remove their parents
+  std::string program_;  // guarded by tool_mutex_; empty until one was found to work
+  std::shared_mutex
+      parent_groups_;  // shared while a container's groups are made, exclusive to remove their parents
 };
 
 ContainerPaths ConmonRuntime::paths(const std::string& id) const {
@@ -172,7 +177,8 @@ Result<void> ConmonRuntime::ensure_image(const std::string& image) {
     return {};
   }
   return fail(std::string(kKind) + ": there is no image " + name->text() +
-              " here; bring it in with `weir image import ARCHIVE --name " + name->text() + "`", ENOENT);
+                  " here; bring it in with `weir image import ARCHIVE --name " + name->text() + "`",
+              ENOENT);
 }
 
 Result<void> ConmonRuntime::start(const ContainerSpec& spec) {
@@ -214,7 +220,8 @@ Result<bool> ConmonRuntime::adopt(const std::string& id) {
 }
 
 Result<void> ConmonRuntime::prepare(const ContainerSpec& spec, const Image& image, const ContainerPaths& at) {
-  for (const std::string& folder : {at.folder, at.exit_folder, at.persist_folder, logs_}) WEIR_TRY(make_folders(folder));
+  for (const std::string& folder : {at.folder, at.exit_folder, at.persist_folder, logs_})
+    WEIR_TRY(make_folders(folder));
   WEIR_TRY(mount_root(at, image.rootfs));
   BundleInput input;
   input.spec = &spec;
@@ -235,7 +242,8 @@ Result<void> ConmonRuntime::prepare(const ContainerSpec& spec, const Image& imag
 Result<ContainerRecord> ConmonRuntime::create(const ContainerSpec& spec, const OciTool& oci) {
   WEIR_TRY_ASSIGN(ImageName name, parse_image_name(spec.image));
   WEIR_TRY_ASSIGN(Image image, images_.find(name));
-  if (spec.init_process && !path_exists(kInitProgram)) return fail("initProcessEnabled needs the package tini");
+  if (spec.init_process && !path_exists(kInitProgram))
+    return fail("initProcessEnabled needs the package tini");
   ContainerPaths at = paths(spec.container_id);
   WEIR_TRY(prepare(spec, image, at));
   ContainerRecord record;
@@ -320,7 +328,8 @@ Result<ContainerStatus> ConmonRuntime::wait(const std::string& id, int timeout_m
     bool supervised = conmon_lives(id);
     int pid = supervised ? conmon_pid : now.pid;
     UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    std::array<pollfd, 3> fds = {{{watch.get(), POLLIN, 0}, {timer.get(), POLLIN, 0}, {process.get(), POLLIN, 0}}};
+    std::array<pollfd, 3> fds = {
+        {{watch.get(), POLLIN, 0}, {timer.get(), POLLIN, 0}, {process.get(), POLLIN, 0}}};
     if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return fail_errno("poll", errno);
     char events[4096];
     while (::read(watch.get(), events, sizeof events) > 0) {
@@ -337,7 +346,8 @@ Result<void> ConmonRuntime::kill(const std::string& id, const std::string& signa
   if (!record) return fail("container " + id + " was never created to its end; start or remove it");
   std::string name = !signal.empty() ? signal : record->stop_signal;
   WEIR_TRY_ASSIGN(int number, signal_number(name.empty() ? "SIGTERM" : name));
-  UniqueFd process = record->boot_id == boot_id() ? open_process(record->pid, record->start_time) : UniqueFd();
+  UniqueFd process =
+      record->boot_id == boot_id() ? open_process(record->pid, record->start_time) : UniqueFd();
   if (!process.valid()) return {};  // it has ended already
   if (::syscall(SYS_pidfd_send_signal, process.get(), number, nullptr, 0) != 0 && errno != ESRCH) {
     return fail_errno("signal container " + id, errno);

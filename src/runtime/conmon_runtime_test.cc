@@ -28,9 +28,15 @@ class ContainerTest : public testing::Test {
   static void SetUpTestSuite() {
     archive() = testing::TempDir() + "weir-busybox-" + std::to_string(::getpid()) + ".tar";
     ProcessSpec make;
-    make.argv = {"python3", WEIR_SOURCE_DIR "/tools/make_image", "--name", "busybox", "--output", archive(),
-                 "--file", "/bin/busybox:/bin/busybox", "--symlink", "busybox:/bin/sh", "--dir", "/tmp:1777",
-                 "--entrypoint", R"(["/bin/busybox"])", "--cmd", R"(["true"])", "--env", "FROM=image",
+    make.argv = {"python3",       WEIR_SOURCE_DIR "/tools/make_image",
+                 "--name",        "busybox",
+                 "--output",      archive(),
+                 "--file",        "/bin/busybox:/bin/busybox",
+                 "--symlink",     "busybox:/bin/sh",
+                 "--dir",         "/tmp:1777",
+                 "--entrypoint",  R"(["/bin/busybox"])",
+                 "--cmd",         R"(["true"])",
+                 "--env",         "FROM=image",
                  "--stop-signal", "SIGUSR1"};
     Result<std::string> made = run_checked(make);
     ASSERT_TRUE(made) << made.error().message;
@@ -67,14 +73,17 @@ class ContainerTest : public testing::Test {
   // What removal should have taken away: mounts, control groups, folders, supervisors.
   std::string leftovers() const {
     std::string found;
-    if (read_file("/proc/self/mounts").value_or("").find(options_.state_dir + "/") != std::string::npos) found += "mount ";
+    if (read_file("/proc/self/mounts").value_or("").find(options_.state_dir + "/") != std::string::npos)
+      found += "mount ";
     for (const std::string& group : cgroup_folders("/weir/" + options_.instance)) found += group + " ";
     for (const char* folder : {"/containers", "/oci", "/s"}) {
-      for (const std::string& name : list_folder("/run/weir/" + options_.instance + folder)) found += folder + ("/" + name) + " ";
+      for (const std::string& name : list_folder("/run/weir/" + options_.instance + folder))
+        found += folder + ("/" + name) + " ";
     }
     for (const std::string& name : list_folder(options_.state_dir + "/containers")) found += name + " ";
     for (const std::string& name : list_folder("/proc")) {
-      if (process_command_line(std::atoi(name.c_str())).find(options_.state_dir) != std::string::npos) found += "pid " + name + " ";
+      if (process_command_line(std::atoi(name.c_str())).find(options_.state_dir) != std::string::npos)
+        found += "pid " + name + " ";
     }
     return found;
   }
@@ -144,23 +153,29 @@ TEST_F(ContainerTest, TheImagesOwnCommandRunsWhenNothingElseIsSaid) {
 }
 
 TEST_F(ContainerTest, ItsSurroundingsAreThoseOfATask) {
-  ContainerSpec spec = shell("env", "id; echo $FROM $OWN $HOSTNAME; pwd; cat /proc/self/status | grep -e Cap -e NoNew; ulimit -n;"
-                                    "cat /etc/hosts /etc/resolv.conf; hostname; ls /sys/fs/cgroup; touch /w && echo wrote; "
-                                    "mount -t tmpfs x /tmp || echo no mount; unshare -U true || echo no unshare; ps | wc -l");
+  ContainerSpec spec =
+      shell("env",
+            "id; echo $FROM $OWN $HOSTNAME; pwd; cat /proc/self/status | grep -e Cap -e NoNew; ulimit -n;"
+            "cat /etc/hosts /etc/resolv.conf; hostname; ls /sys/fs/cgroup; touch /w && echo wrote; "
+            "mount -t tmpfs x /tmp || echo no mount; unshare -U true || echo no unshare; ps | wc -l");
   // busybox without applets installed
-  spec.command[0] = "for a in id cat grep ls touch mount unshare ps wc hostname; do busybox ln -s busybox /bin/$a; done; " + spec.command[0];
+  spec.command[0] =
+      "for a in id cat grep ls touch mount unshare ps wc hostname; do busybox ln -s busybox /bin/$a; done; " +
+      spec.command[0];
   spec.environment = {{"OWN", "task"}, {"FROM", "override"}};
   spec.working_directory = "/made/here";
   EXPECT_EQ(run(spec).exit_code, 0);
   std::string log = output("env");
-  for (const char* part : {"uid=0", "override task env", "/made/here", "NoNewPrivs:\t1", "CapEff:\t00000000000405fb",
-                           "127.0.0.1\tlocalhost", "nameserver", "no mount", "no unshare", "wrote"}) {
+  for (const char* part :
+       {"uid=0", "override task env", "/made/here", "NoNewPrivs:\t1", "CapEff:\t00000000000405fb",
+        "127.0.0.1\tlocalhost", "nameserver", "no mount", "no unshare", "wrote"}) {
     EXPECT_NE(log.find(part), std::string::npos) << part << " in\n" << log;
   }
 }
 
 TEST_F(ContainerTest, AReadOnlyRootAndAnotherUser) {
-  ContainerSpec spec = shell("ro", "echo x > /x || echo refused; busybox id -u; busybox grep CapEff /proc/self/status");
+  ContainerSpec spec =
+      shell("ro", "echo x > /x || echo refused; busybox id -u; busybox grep CapEff /proc/self/status");
   spec.read_only_root = true;
   spec.user = "1234:99";
   EXPECT_EQ(run(spec).exit_code, 0);
@@ -194,18 +209,21 @@ TEST_F(ContainerTest, LimitsReachTheControlGroup) {
 }
 
 TEST_F(ContainerTest, StopsAtItsSignalOrElseAtSigkill) {
-  ASSERT_TRUE(driver_->start(shell("polite", "trap 'echo bye; exit 3' TERM; echo ready; while :; do busybox sleep 0.05; done")));
+  ASSERT_TRUE(driver_->start(
+      shell("polite", "trap 'echo bye; exit 3' TERM; echo ready; while :; do busybox sleep 0.05; done")));
   ASSERT_TRUE(says("polite", "ready"));
   ASSERT_TRUE(driver_->kill("polite", "SIGTERM"));
   EXPECT_EQ(driver_->wait("polite", kLongMs)->exit_code, 3);
   ASSERT_TRUE(driver_->kill("polite", "SIGTERM")) << "it has ended: nothing to do";
 
-  ASSERT_TRUE(driver_->start(shell("usr1", "trap 'exit 4' USR1; echo ready; while :; do busybox sleep 0.05; done")));
+  ASSERT_TRUE(
+      driver_->start(shell("usr1", "trap 'exit 4' USR1; echo ready; while :; do busybox sleep 0.05; done")));
   ASSERT_TRUE(says("usr1", "ready"));
   ASSERT_TRUE(driver_->kill("usr1", "")) << "the image's STOPSIGNAL";
   EXPECT_EQ(driver_->wait("usr1", kLongMs)->exit_code, 4);
 
-  ASSERT_TRUE(driver_->start(shell("stubborn", "trap '' TERM; echo ready; while :; do busybox sleep 0.05; done")));
+  ASSERT_TRUE(
+      driver_->start(shell("stubborn", "trap '' TERM; echo ready; while :; do busybox sleep 0.05; done")));
   ASSERT_TRUE(says("stubborn", "ready"));
   ASSERT_TRUE(driver_->kill("stubborn", "SIGTERM"));
   EXPECT_EQ(driver_->wait("stubborn", 200)->state, State::Running);
@@ -239,7 +257,8 @@ TEST_F(ContainerTest, StartingAgainChangesNothing) {
 TEST_F(ContainerTest, MistakesAreNamedAndLeaveNothing) {
   ContainerSpec spec = shell("bad", "true");
   spec.entry_point = {"/not/there"};
-  EXPECT_TRUE(message(driver_->start(spec)).starts_with("CannotStartContainerError: ")) << message(driver_->start(spec));
+  EXPECT_TRUE(message(driver_->start(spec)).starts_with("CannotStartContainerError: "))
+      << message(driver_->start(spec));
   EXPECT_NE(message(driver_->start(spec)).find("/not/there"), std::string::npos);
   spec.image = "missing:1";
   EXPECT_TRUE(message(driver_->start(spec)).starts_with("CannotCreateContainerError: "));
@@ -300,7 +319,8 @@ TEST_F(ContainerTest, OciLayoutsAndArchivesGiveTheSameImage) {
 TEST_F(ContainerTest, ContainersOutliveTheirCallerAndAreAdopted) {
   pid_t child = ::fork();
   if (child == 0) {
-    bool good = make_conmon_runtime(options_)->start(shell("adopt", "echo up; busybox sleep 2; exit 6")).has_value();
+    bool good =
+        make_conmon_runtime(options_)->start(shell("adopt", "echo up; busybox sleep 2; exit 6")).has_value();
     if (good) ::kill(::getpid(), SIGKILL);
     ::_exit(1);
   }
@@ -317,7 +337,9 @@ TEST_F(ContainerTest, AStartCutShortAtAnyMomentIsMadeGood) {
   for (int delay_ms : {1, 10, 20, 40, 60, 80, 110, 140, 180, 250}) {
     pid_t child = ::fork();
     if (child == 0) {
-      (void)make_conmon_runtime(options_)->start(shell("cut", "echo up; exec busybox sleep 1000")).has_value();
+      (void)make_conmon_runtime(options_)
+          ->start(shell("cut", "echo up; exec busybox sleep 1000"))
+          .has_value();
       ::_exit(0);
     }
     ::usleep(static_cast<useconds_t>(delay_ms) * 1000);
@@ -337,7 +359,8 @@ TEST_F(ContainerTest, AStartCutShortAtAnyMomentIsMadeGood) {
 TEST_F(ContainerTest, WithoutItsSupervisorItRunsOnAndItsEndIsCalledLost) {
   ASSERT_TRUE(driver_->start(shell("lost", "echo up; exec busybox sleep 1000")));
   ASSERT_TRUE(says("lost", "up"));
-  int conmon = std::atoi(read_file("/run/weir/" + options_.instance + "/containers/lost/conmon.pid").value_or("0").c_str());
+  int conmon = std::atoi(
+      read_file("/run/weir/" + options_.instance + "/containers/lost/conmon.pid").value_or("0").c_str());
   ASSERT_GT(conmon, 1);
   ASSERT_EQ(::kill(conmon, SIGKILL), 0);
   EXPECT_EQ(driver_->wait("lost", 100)->state, State::Running);
@@ -361,7 +384,9 @@ TEST_F(ContainerTest, AFullLogDiskHarmsTheLogAlone) {
   std::string logs = options_.state_dir + "/logs";
   ASSERT_TRUE(make_folders(logs));
   ASSERT_EQ(::mount("tmpfs", logs.c_str(), "tmpfs", 0, "size=64k"), 0);
-  ContainerStatus end = run(shell("full", "i=0; while [ $i -lt 3000 ]; do echo line $i of many that do not fit; i=$((i+1)); done; exit 5"));
+  ContainerStatus end = run(
+      shell("full",
+            "i=0; while [ $i -lt 3000 ]; do echo line $i of many that do not fit; i=$((i+1)); done; exit 5"));
   EXPECT_EQ(end.exit_code, 5);
   EXPECT_EQ(::umount2(logs.c_str(), MNT_DETACH), 0);
 }

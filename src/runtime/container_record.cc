@@ -26,8 +26,9 @@ Result<ContainerRecord> read_record(const std::string& path) {
 }
 
 Result<void> write_record(const std::string& path, const ContainerRecord& record) {
-  json value = {{"started", record.started},       {"boot_id", record.boot_id},   {"pid", record.pid},
-                {"start_time", record.start_time}, {"image_id", record.image_id}, {"stop_signal", record.stop_signal}};
+  json value = {{"started", record.started},   {"boot_id", record.boot_id},
+                {"pid", record.pid},           {"start_time", record.start_time},
+                {"image_id", record.image_id}, {"stop_signal", record.stop_signal}};
   // A crash of the machine ends the container too: no fsync.
   return write_file(path, value.dump() + "\n", Sync::No);
 }

@@ -47,7 +47,8 @@ std::vector<std::string> split(const std::string& text, char separator) {
 std::optional<uint32_t> number(const std::string& text) {
   uint32_t value = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value > 0x7fffffff) return {};
+  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value > 0x7fffffff)
+    return {};
   return value;
 }
 

@@ -28,7 +28,8 @@ Result<std::string> read_file(const std::string& path) {
     if (n < 0) return fail_errno(path, errno);
     if (n == 0) return text;
     text.append(block.data(), static_cast<size_t>(n));
-    if (text.size() > kFileMax) return fail(path + " is larger than " + std::to_string(kFileMax) + " bytes", EFBIG);
+    if (text.size() > kFileMax)
+      return fail(path + " is larger than " + std::to_string(kFileMax) + " bytes", EFBIG);
   }
 }
 

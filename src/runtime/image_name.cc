@@ -31,14 +31,17 @@ bool ImageName::host_is_local() const {
 }
 
 Result<ImageName> parse_image_name(const std::string& name) {
-  auto bad = [&name] { return fail("\"" + name + "\" is not an image name (NAME[:TAG] or HOST/NAME[:TAG])"); };
+  auto bad = [&name] {
+    return fail("\"" + name + "\" is not an image name (NAME[:TAG] or HOST/NAME[:TAG])");
+  };
   if (name.size() > kNameMax) return bad();
   ImageName result;
   std::string rest = name;
   if (size_t at = rest.find('@'); at != std::string::npos) {
     result.digest = rest.substr(at + 1);
     rest.resize(at);
-    if (!result.digest.starts_with("sha256:") || result.digest.size() != 71 || !only(result.digest.substr(7), "")) {
+    if (!result.digest.starts_with("sha256:") || result.digest.size() != 71 ||
+        !only(result.digest.substr(7), "")) {
       return bad();
     }
   }

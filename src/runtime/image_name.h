@@ -8,10 +8,10 @@
 namespace weir::runtime {
 
 struct ImageName {
-  std::string host;   // "host:5000"; empty: none was given, or Docker's own registry
-  std::string path;   // "team/chat", without "library/"
-  std::string tag;    // "latest" when neither tag nor digest is given
-  std::string digest; // "sha256:…"; then the tag is empty
+  std::string host;    // "host:5000"; empty: none was given, or Docker's own registry
+  std::string path;    // "team/chat", without "library/"
+  std::string tag;     // "latest" when neither tag nor digest is given
+  std::string digest;  // "sha256:…"; then the tag is empty
 
   // The one spelling under which the image is kept: equal names have equal text.
   std::string text() const;

@@ -32,7 +32,8 @@ Result<json> read_json(const std::string& path) {
 }
 
 std::string text_at(const json& value, const char* key) {
-  return value.is_object() && value.contains(key) && value[key].is_string() ? value[key].get<std::string>() : "";
+  return value.is_object() && value.contains(key) && value[key].is_string() ? value[key].get<std::string>()
+                                                                            : "";
 }
 
 std::vector<std::string> list_at(const json& value, const char* key) {
@@ -58,7 +59,8 @@ bool tar_has(const std::string& path, const std::string& member) {
   std::array<char, 512> header;
   off_t at = 0;
   for (size_t i = 0; i < kTarEntriesMax && file.valid(); ++i) {
-    if (::pread(file.get(), header.data(), header.size(), at) != static_cast<ssize_t>(header.size())) return false;
+    if (::pread(file.get(), header.data(), header.size(), at) != static_cast<ssize_t>(header.size()))
+      return false;
     std::string name(header.data(), strnlen(header.data(), 100));
     if (name == member || name == "./" + member) return true;
     if (name.empty()) return false;
@@ -118,7 +120,8 @@ Result<ConfigBlob> find_config(const std::string& layout) {
   }
   WEIR_TRY_ASSIGN(std::string manifest_name, digest_name(text_at(index["manifests"].back(), "digest")));
   WEIR_TRY_ASSIGN(json manifest, read_json(blob(manifest_name)));
-  if (!manifest.is_object() || !manifest.contains("config")) return fail("the image's manifest names no config");
+  if (!manifest.is_object() || !manifest.contains("config"))
+    return fail("the image's manifest names no config");
   std::string digest = text_at(manifest["config"], "digest");
   WEIR_TRY_ASSIGN(std::string config_name, digest_name(digest));
   return ConfigBlob{digest, blob(config_name)};
@@ -189,7 +192,8 @@ Result<std::vector<std::string>> ImageStore::list() const {
 
 void ImageStore::remove_dead_imports() const {
   std::error_code error;
-  for (std::filesystem::directory_iterator at(folder_, error), end; !error && at != end; at.increment(error)) {
+  for (std::filesystem::directory_iterator at(folder_, error), end; !error && at != end;
+       at.increment(error)) {
     std::string name = at->path().filename().string();
     if (!name.starts_with(".tmp-")) continue;
     int pid = std::atoi(name.c_str() + 5);
@@ -218,7 +222,8 @@ Result<std::string> ImageStore::unpack(const std::string& work, const std::strin
   WEIR_TRY(write_file(unpacked + "/config.json", config_text, Sync::No));
   WEIR_TRY(sync_folder(unpacked));
   // Somebody else may have been first with the same image.
-  if (::rename(unpacked.c_str(), (folder_ + "/" + name).c_str()) != 0 && errno != ENOTEMPTY && errno != EEXIST) {
+  if (::rename(unpacked.c_str(), (folder_ + "/" + name).c_str()) != 0 && errno != ENOTEMPTY &&
+      errno != EEXIST) {
     return fail_errno("keep the image", errno);
   }
   return config.digest;

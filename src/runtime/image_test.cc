@@ -15,8 +15,8 @@ std::string spelling(const std::string& name) {
 }
 
 TEST(ImageName, EqualNamesHaveOneSpelling) {
-  for (const char* name : {"chat", "chat:latest", "library/chat", "docker.io/library/chat", "docker.io/chat:latest",
-                           "index.docker.io/library/chat"}) {
+  for (const char* name : {"chat", "chat:latest", "library/chat", "docker.io/library/chat",
+                           "docker.io/chat:latest", "index.docker.io/library/chat"}) {
     EXPECT_EQ(spelling(name), "chat:latest") << name;
   }
   EXPECT_EQ(spelling("team/chat:v1"), "team/chat:v1");
@@ -27,8 +27,8 @@ TEST(ImageName, EqualNamesHaveOneSpelling) {
 }
 
 TEST(ImageName, RefusesWhatIsNone) {
-  for (const char* name : {"", "UPPER", "a b", "a:", "a:b c", "/a", "a/", "a//b", "a@sha256:12", "a@md5:1", "../../x y",
-                           "host:5000/", "-;rm"}) {
+  for (const char* name : {"", "UPPER", "a b", "a:", "a:b c", "/a", "a/", "a//b", "a@sha256:12", "a@md5:1",
+                           "../../x y", "host:5000/", "-;rm"}) {
     EXPECT_EQ(spelling(name), "refused") << name;
   }
   EXPECT_EQ(spelling(std::string(2000, 'a')), "refused");
@@ -65,7 +65,8 @@ TEST(MergedCommand, FollowsDocker) {
   spec.entry_point = {"/other"};
   EXPECT_EQ(*merged_command(spec, image), (Words{"/other", "own"}));
   spec.command.clear();
-  EXPECT_EQ(*merged_command(spec, image), Words{"/other"}) << "the image's command belongs to its entry point";
+  EXPECT_EQ(*merged_command(spec, image), Words{"/other"})
+      << "the image's command belongs to its entry point";
   EXPECT_FALSE(merged_command({}, {}));
 }
 

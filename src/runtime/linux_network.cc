@@ -107,7 +107,8 @@ class LinuxNetwork final : public NetworkDriver {
     return EniInfo{netns_path(name)};
   }
 
-  Result<void> add_address(const std::string& eni_id, const std::string& address, int prefix_length) override {
+  Result<void> add_address(const std::string& eni_id, const std::string& address,
+                           int prefix_length) override {
     WEIR_TRY(check_name(eni_id, "eni-"));
     WEIR_TRY_ASSIGN(uint32_t number, parse_ipv4(address));
     WEIR_TRY_ASSIGN(Netlink eni, Netlink::open_in(netns_path(prefix_ + eni_id)));
@@ -187,7 +188,8 @@ class LinuxNetwork final : public NetworkDriver {
       if (inside.index != 0) WEIR_TRY(eni.remove_link(inside.index));
       UniqueFd ns(::open(netns_path(prefix_ + spec.eni_id).c_str(), O_RDONLY | O_CLOEXEC));
       if (!ns.valid()) return fail_errno("network interface " + spec.eni_id, errno);
-      // The address decides the MAC: when an address moves to a new interface, the neighbours' caches stay true.
+      // The address decides the MAC: when an address moves to a new interface, the neighbours' caches stay
+      // true.
       const auto* byte = reinterpret_cast<const uint8_t*>(&address);
       uint8_t mac[6] = {0x0a, 0x00, byte[0], byte[1], byte[2], byte[3]};
       WEIR_TRY(fabric.create_veth(port, bridge.index, kInterface, ns.get(), mac));

@@ -75,8 +75,9 @@ Result<void> Netlink::request(nlmsghdr* header, const char* what,
     ssize_t size = mnl_socket_recvfrom(socket_.get(), answer.data(), answer.size());
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) return fail_errno(what, errno);
-    int state = mnl_cb_run(answer.data(), static_cast<size_t>(size), sequence_, mnl_socket_get_portid(socket_.get()),
-                           on_message, const_cast<void*>(static_cast<const void*>(&each)));
+    int state =
+        mnl_cb_run(answer.data(), static_cast<size_t>(size), sequence_, mnl_socket_get_portid(socket_.get()),
+                   on_message, const_cast<void*>(static_cast<const void*>(&each)));
     if (state < 0) return fail_errno(what, errno);
     if (state == MNL_CB_STOP) return {};
   }
@@ -120,8 +121,8 @@ Result<void> Netlink::create_bridge(const std::string& name) {
   return made;
 }
 
-Result<void> Netlink::create_veth(const std::string& name, int master, const std::string& peer, int peer_netns,
-                                  const uint8_t (&peer_mac)[6]) {
+Result<void> Netlink::create_veth(const std::string& name, int master, const std::string& peer,
+                                  int peer_netns, const uint8_t (&peer_mac)[6]) {
   Buffer buffer;
   nlmsghdr* header = link_message(buffer, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0);
   mnl_attr_put_strz(header, IFLA_IFNAME, name.c_str());

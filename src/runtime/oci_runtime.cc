@@ -53,7 +53,8 @@ Result<void> run_trial(const std::string& program, const std::string& folder, co
 std::string fingerprint(const std::string& program) {
   struct stat info {};
   if (program.empty() || ::stat(program.c_str(), &info) != 0) return "";
-  return program + " " + std::to_string(info.st_mtim.tv_sec) + " " + std::to_string(info.st_size) + " " + boot_id();
+  return program + " " + std::to_string(info.st_mtim.tv_sec) + " " + std::to_string(info.st_size) + " " +
+         boot_id();
 }
 
 }  // namespace

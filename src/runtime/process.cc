@@ -106,7 +106,8 @@ Result<Child> spawn(const ProcessSpec& spec) {
   envp.push_back(nullptr);
 
   Child child;
-  int error = ::posix_spawn(&child.pid, program.c_str(), &setup.actions, &setup.attributes, argv.data(), envp.data());
+  int error =
+      ::posix_spawn(&child.pid, program.c_str(), &setup.actions, &setup.attributes, argv.data(), envp.data());
   if (error != 0) return fail_errno("cannot run " + program, error);
   // Cannot be another process: it is our child and nobody else waits for it.
   child.pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, child.pid, 0)));
@@ -128,7 +129,8 @@ void drain(UniqueFd& fd, std::string& text) {
   while (fd.valid()) {
     ssize_t n = ::read(fd.get(), block.data(), block.size());
     if (n > 0) {
-      if (text.size() < kOutputLimit) text.append(block.data(), std::min<size_t>(n, kOutputLimit - text.size()));
+      if (text.size() < kOutputLimit)
+        text.append(block.data(), std::min<size_t>(n, kOutputLimit - text.size()));
     } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
       return;
     } else {

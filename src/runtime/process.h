@@ -15,18 +15,18 @@
 namespace weir::runtime {
 
 struct ProcessSpec {
-  std::vector<std::string> argv;   // argv[0] is looked up in PATH and the sbin folders
-  std::string input;               // standard input; empty: /dev/null
+  std::vector<std::string> argv;  // argv[0] is looked up in PATH and the sbin folders
+  std::string input;              // standard input; empty: /dev/null
   std::vector<std::pair<std::string, std::string>> environment;  // beside PATH, HOME and LC_ALL=C
   int timeout_ms = 10'000;
-  std::vector<int> pass_fds;       // the child gets these as numbers 3, 4, …
+  std::vector<int> pass_fds;  // the child gets these as numbers 3, 4, …
   // Standard output and error go to /dev/null: for programs that leave a daemon behind.
   bool discard_output = false;
 };
 
 struct ProcessResult {
-  int exit_code = 0;   // 128 + signal when killed
-  std::string out;     // the first kOutputLimit bytes of each
+  int exit_code = 0;  // 128 + signal when killed
+  std::string out;    // the first kOutputLimit bytes of each
   std::string err;
 };
 

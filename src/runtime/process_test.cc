@@ -33,7 +33,9 @@ TEST(RunProcess, AChildThatDoesNotReadItsInputDoesNotEndUs) {
   EXPECT_EQ(run_process(spec)->exit_code, 3);
 }
 
-TEST(RunProcess, ADeathBySignalIs128PlusItsNumber) { EXPECT_EQ(run_process(shell("kill -9 $$"))->exit_code, 137); }
+TEST(RunProcess, ADeathBySignalIs128PlusItsNumber) {
+  EXPECT_EQ(run_process(shell("kill -9 $$"))->exit_code, 137);
+}
 
 TEST(RunProcess, KillsTheWholeGroupWhenTheTimeIsOver) {
   ProcessSpec spec = shell("sleep 60 & sleep 60");
@@ -74,7 +76,8 @@ TEST(RunProcess, PassesOneDescriptorAsNumberThree) {
 TEST(ErrorLine, IsTheLastLineWithoutLogDecoration) {
   EXPECT_EQ(error_line("one\ntwo\n\n"), "two");
   EXPECT_EQ(error_line(""), "");
-  EXPECT_EQ(error_line("time=\"2026-01-01\" level=fatal msg=\"cannot \\\"read\\\" it\"\n"), "cannot \"read\" it");
+  EXPECT_EQ(error_line("time=\"2026-01-01\" level=fatal msg=\"cannot \\\"read\\\" it\"\n"),
+            "cannot \"read\" it");
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ namespace {
 int small_number(const std::string& text) {
   int value = -1;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  bool good = !text.empty() && error == std::errc() && end == text.data() + text.size() && value >= 0 && value <= 64;
+  bool good =
+      !text.empty() && error == std::errc() && end == text.data() + text.size() && value >= 0 && value <= 64;
   return good ? value : -1;
 }
 
