@@ -18,6 +18,8 @@ namespace weir::runtime {
 namespace {
 
 constexpr const char* kRoot = "/sys/fs/cgroup";
+constexpr const char* kLockFolder = "/run/weir";
+constexpr const char* kLockName = "/groups.lock";
 constexpr int kRemoveTries = 200;
 constexpr int kRemoveStepMs = 5;
 
@@ -132,8 +134,20 @@ Result<void> remove_cgroup(const std::string& path) {
   return {};
 }
 
-void remove_empty_cgroup(const std::string& path) {
-  for (const std::string& folder : cgroup_folders(path)) ::rmdir(folder.c_str());
+void remove_empty_parents(const std::string& parent) {
+  if (!make_folders(kLockFolder)) return;
+  Result<FileLock> lock = FileLock::try_take(std::string(kLockFolder) + kLockName);
+  if (!lock) return;
+  std::vector<std::string> groups = {"/weir"};
+  if (!parent.empty()) groups = {parent + kSupervisors, parent, "/weir"};
+  for (const std::string& group : groups) {
+    for (const std::string& folder : cgroup_folders(group)) ::rmdir(folder.c_str());
+  }
+}
+
+Result<FileLock> lock_parent_groups() {
+  WEIR_TRY(make_folders(kLockFolder));
+  return FileLock::take_shared(std::string(kLockFolder) + kLockName);
 }
 
 void move_to_cgroup(const std::string& path, int pid) {

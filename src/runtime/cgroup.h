@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "runtime/files.h"
 
 namespace weir::runtime {
 
@@ -22,8 +23,13 @@ long oom_kills(const std::string& path);
 void kill_cgroup(const std::string& path);
 // Removes the group and those below it, in every hierarchy; waits for dying processes, at most a second.
 Result<void> remove_cgroup(const std::string& path);
-// Removes the group itself where it is empty; never an error.
-void remove_empty_cgroup(const std::string& path);
+// Removes /weir/PARENT (and its group of supervisors) and /weir where they are empty, unless somebody is
+// just making a group below them; never an error. An empty `parent`: /weir alone.
+void remove_empty_parents(const std::string& parent);
+// Held while groups below /weir are made, by any number of processes.
+Result<FileLock> lock_parent_groups();
+// Beside the containers of an instance: the group their supervisors live in.
+inline constexpr const char* kSupervisors = "/conmon";
 // Moves a process to the group (made if needed) of the memory and systemd hierarchies, or of v2: so
 // that it does not end with the service that started it. Best effort.
 void move_to_cgroup(const std::string& path, int pid);

@@ -12,7 +12,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <mutex>
-#include <shared_mutex>
 
 #include "runtime/bundle.h"
 #include "runtime/bundle_files.h"
@@ -133,8 +132,6 @@ class ConmonRuntime final : public ContainerDriver {
   std::string cgroup_;
   std::mutex tool_mutex_;
   std::string program_;  // guarded by tool_mutex_; empty until one was found to work
-  std::shared_mutex
-      parent_groups_;  // shared while a container's groups are made, exclusive to remove their parents
 };
 
 ContainerPaths ConmonRuntime::paths(const std::string& id) const {
@@ -158,6 +155,7 @@ Result<OciTool> ConmonRuntime::tool() {
   if (program_.empty()) {
     if (::geteuid() != 0) return fail("containers need root; run weir as root");
     WEIR_TRY(check_container_id(options_.instance));  // it becomes a part of paths
+    WEIR_TRY(make_private_folder(run_));
     WEIR_TRY(make_folders(run_ + "/s"));
     WEIR_TRY_ASSIGN(program_, choose_oci_runtime(run_));
   }
@@ -220,6 +218,7 @@ Result<bool> ConmonRuntime::adopt(const std::string& id) {
 }
 
 Result<void> ConmonRuntime::prepare(const ContainerSpec& spec, const Image& image, const ContainerPaths& at) {
+  WEIR_TRY(make_private_folder(containers_));  // environments hold secrets, images set-user-id programs
   for (const std::string& folder : {at.folder, at.exit_folder, at.persist_folder, logs_})
     WEIR_TRY(make_folders(folder));
   WEIR_TRY(mount_root(at, image.rootfs));
@@ -248,11 +247,11 @@ Result<ContainerRecord> ConmonRuntime::create(const ContainerSpec& spec, const O
   WEIR_TRY(prepare(spec, image, at));
   ContainerRecord record;
   {
-    std::shared_lock groups(parent_groups_);
+    WEIR_TRY_ASSIGN(FileLock groups, lock_parent_groups());
     WEIR_TRY_ASSIGN(FileLock lock, FileLock::take(at.lock));
     WEIR_TRY_ASSIGN(record.pid, oci.create(spec.container_id, at, log_path(spec.container_id), lock.fd()));
   }
-  move_to_cgroup(cgroup_ + "/conmon", std::atoi(read_file(at.conmon_pid_file).value_or("0").c_str()));
+  move_to_cgroup(cgroup_ + kSupervisors, std::atoi(read_file(at.conmon_pid_file).value_or("0").c_str()));
   record.start_time = process_start_time(record.pid);
   record.boot_id = boot_id();
   record.image_id = image.id;
@@ -393,12 +392,7 @@ Result<void> ConmonRuntime::clean_up(const std::string& id) {
   WEIR_TRY(remove_tree(oci.socket_folder + "/" + id));
   WEIR_TRY(remove_tree(at.run_folder));
   WEIR_TRY(remove_tree(at.folder));
-  std::unique_lock lock(parent_groups_, std::try_to_lock);
-  if (lock.owns_lock() && list_folder(containers_).empty()) {
-    remove_empty_cgroup(cgroup_ + "/conmon");
-    remove_empty_cgroup(cgroup_);
-    remove_empty_cgroup("/weir");
-  }
+  if (list_folder(containers_).empty()) remove_empty_parents(cgroup_);
   return {};
 }
 

@@ -66,6 +66,7 @@ class ContainerTest : public testing::Test {
     for (const std::string& id : ids) EXPECT_TRUE(driver_->remove(id));
     EXPECT_EQ(leftovers(), "");
     EXPECT_TRUE(remove_tree("/run/weir/" + options_.instance));
+    ::unlink("/run/weir/groups.lock");
     ::rmdir("/run/weir");
     EXPECT_TRUE(remove_tree(options_.state_dir));
   }
@@ -314,6 +315,23 @@ TEST_F(ContainerTest, OciLayoutsAndArchivesGiveTheSameImage) {
   EXPECT_EQ(*two, id);
   EXPECT_EQ(*three, id);
   EXPECT_EQ(list_folder(options_.state_dir + "/images").size(), 2u) << "one folder and refs.json";
+}
+
+TEST_F(ContainerTest, AnImageWithoutANameStaysWhileAContainerUsesIt) {
+  ASSERT_TRUE(driver_->start(shell("user", "exec busybox sleep 1000")));
+  std::string other = options_.state_dir + "/other.tar";
+  ProcessSpec make;
+  make.argv = {"python3",  WEIR_SOURCE_DIR "/tools/make_image",
+               "--name",   "busybox",
+               "--output", other,
+               "--file",   "/bin/busybox:/sh"};
+  ASSERT_TRUE(run_checked(make));
+  auto images = [this] { return list_folder(options_.state_dir + "/images").size() - 1; };
+  ASSERT_TRUE(driver_->import_image(other, "busybox"));
+  EXPECT_EQ(images(), 2u);
+  ASSERT_TRUE(driver_->remove("user"));
+  ASSERT_TRUE(driver_->import_image(other, "busybox"));
+  EXPECT_EQ(images(), 1u);
 }
 
 TEST_F(ContainerTest, ContainersOutliveTheirCallerAndAreAdopted) {

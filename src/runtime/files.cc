@@ -65,6 +65,12 @@ Result<void> make_folders(const std::string& path) {
   return {};
 }
 
+Result<void> make_private_folder(const std::string& path) {
+  WEIR_TRY(make_folders(path));
+  if (::chmod(path.c_str(), 0700) != 0) return fail_errno("chmod " + path, errno);
+  return {};
+}
+
 Result<void> remove_tree(const std::string& path) {
   std::error_code error;
   fs::remove_all(path, error);
@@ -89,6 +95,7 @@ std::vector<std::string> list_folder(const std::string& path) {
 }
 
 Result<FileLock> FileLock::take(const std::string& path) { return take(path, LOCK_EX); }
+Result<FileLock> FileLock::take_shared(const std::string& path) { return take(path, LOCK_SH); }
 Result<FileLock> FileLock::try_take(const std::string& path) { return take(path, LOCK_EX | LOCK_NB); }
 
 Result<FileLock> FileLock::take(const std::string& path, int operation) {

@@ -18,6 +18,8 @@ Result<std::string> read_file(const std::string& path);
 enum class Sync { Yes, No };
 Result<void> write_file(const std::string& path, const std::string& text, Sync sync);
 Result<void> make_folders(const std::string& path);
+// make_folders(), and nobody but its owner may look inside the last one.
+Result<void> make_private_folder(const std::string& path);
 // Idempotent; unmount what is mounted below it first.
 Result<void> remove_tree(const std::string& path);
 bool path_exists(const std::string& path);
@@ -30,6 +32,8 @@ class FileLock {
   static Result<FileLock> take(const std::string& path);
   // Without waiting; error code EWOULDBLOCK when somebody else holds it.
   static Result<FileLock> try_take(const std::string& path);
+  // Together with others that take it shared.
+  static Result<FileLock> take_shared(const std::string& path);
   // A process that inherits the descriptor shares the lock.
   int fd() const { return fd_; }
   FileLock(FileLock&& other) noexcept;

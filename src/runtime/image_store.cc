@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "runtime/files.h"
 #include "runtime/process.h"
@@ -201,41 +202,51 @@ void ImageStore::remove_dead_imports() const {
   }
 }
 
-Result<std::string> ImageStore::unpack(const std::string& work, const std::string& source, int timeout_ms) {
-  std::string layout = work + "/oci";
+Result<void> ImageStore::fetch(const std::string& work, const std::string& source, int timeout_ms) {
   ProcessSpec skopeo;
   skopeo.argv = {"skopeo", "--insecure-policy", "--tmpdir", work, "copy", "--quiet"};
   if (is_local_registry(source)) skopeo.argv.push_back("--src-tls-verify=false");
-  skopeo.argv.insert(skopeo.argv.end(), {source, "oci:" + layout + ":image"});
+  skopeo.argv.insert(skopeo.argv.end(), {source, "oci:" + work + "/oci:image"});
   skopeo.timeout_ms = timeout_ms;
   WEIR_TRY(run_checked(skopeo));
-  WEIR_TRY_ASSIGN(ConfigBlob config, find_config(layout));
+  return {};
+}
+
+Result<std::string> ImageStore::unpack(const std::string& work) {
+  WEIR_TRY_ASSIGN(ConfigBlob config, find_config(work + "/oci"));
   WEIR_TRY_ASSIGN(std::string name, digest_name(config.digest));
   if (path_exists(folder_ + "/" + name)) return config.digest;
   std::string unpacked = work + "/unpacked";
   WEIR_TRY(make_folders(unpacked));
   ProcessSpec umoci;
-  umoci.argv = {"umoci", "raw", "unpack", "--image", layout + ":image", unpacked + "/rootfs"};
+  umoci.argv = {"umoci", "raw", "unpack", "--image", work + "/oci:image", unpacked + "/rootfs"};
   umoci.timeout_ms = kUnpackTimeoutMs;
   WEIR_TRY(run_checked(umoci));
   WEIR_TRY_ASSIGN(std::string config_text, read_file(config.path));
   WEIR_TRY(write_file(unpacked + "/config.json", config_text, Sync::No));
   WEIR_TRY(sync_folder(unpacked));
-  // Somebody else may have been first with the same image.
-  if (::rename(unpacked.c_str(), (folder_ + "/" + name).c_str()) != 0 && errno != ENOTEMPTY &&
-      errno != EEXIST) {
+  if (::rename(unpacked.c_str(), (folder_ + "/" + name).c_str()) != 0)
     return fail_errno("keep the image", errno);
-  }
   return config.digest;
 }
 
 Result<void> ImageStore::set_reference(const std::string& name, const std::string& id) {
-  WEIR_TRY_ASSIGN(FileLock lock, FileLock::take(folder_ + "/.lock"));
   Result<json> refs = read_json(folder_ + "/refs.json");
   if (!refs && refs.error().code != ENOENT) return std::unexpected(refs.error());
   json next = refs && refs->is_object() ? *refs : json::object();
   next[name] = id;
-  return write_file(folder_ + "/refs.json", next.dump(1) + "\n", Sync::Yes);
+  WEIR_TRY(write_file(folder_ + "/refs.json", next.dump(1) + "\n", Sync::Yes));
+  std::set<std::string> used = {"refs.json"};
+  for (const auto& item : next.items()) {
+    if (item.value().is_string()) used.insert(digest_name(item.value().get<std::string>()).value_or(""));
+  }
+  // An image without a name stays as long as a container's root is mounted on it.
+  std::string mounts = read_file("/proc/self/mounts").value_or(folder_);
+  for (const std::string& folder : list_folder(folder_)) {
+    bool mounted = mounts.find(folder) != std::string::npos || mounts == folder_;
+    if (!used.contains(folder) && !mounted) (void)remove_tree(folder_ + "/" + folder).has_value();
+  }
+  return {};
 }
 
 Result<std::string> ImageStore::import(const std::string& source, const std::string& name, int timeout_ms) {
@@ -247,10 +258,14 @@ Result<std::string> ImageStore::import(const std::string& source, const std::str
   Result<std::string> wanted = name.empty() ? own_name(*from) : Result<std::string>(name);
   if (!wanted) return explain(wanted.error());
   WEIR_TRY_ASSIGN(ImageName parsed, parse_image_name(*wanted));
-  WEIR_TRY(make_folders(folder_));
+  WEIR_TRY(make_private_folder(folder_));
   remove_dead_imports();
   WEIR_TRY_ASSIGN(WorkFolder work, WorkFolder::make(folder_));
-  Result<std::string> id = unpack(work.path(), *from, timeout_ms);
+  Result<void> fetched = fetch(work.path(), *from, timeout_ms);
+  if (!fetched) return explain(fetched.error());
+  // From here to the reference: nobody may take the image for one without a name.
+  WEIR_TRY_ASSIGN(FileLock lock, FileLock::take(folder_ + "/.lock"));
+  Result<std::string> id = unpack(work.path());
   if (!id) return explain(id.error());
   WEIR_TRY(set_reference(parsed.text(), *id));
   return *id;

@@ -41,7 +41,11 @@ class ImageStore {
   Result<std::vector<std::string>> list() const;
 
  private:
-  Result<std::string> unpack(const std::string& work, const std::string& source, int timeout_ms);
+  // The image as an OCI layout in work/oci.
+  static Result<void> fetch(const std::string& work, const std::string& source, int timeout_ms);
+  // Both under the store's lock. set_reference() also removes the images that have no name any more and
+  // no container.
+  Result<std::string> unpack(const std::string& work);
   Result<void> set_reference(const std::string& name, const std::string& id);
   void remove_dead_imports() const;
 

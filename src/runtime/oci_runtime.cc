@@ -41,6 +41,7 @@ Result<void> run_trial(const std::string& program, const std::string& folder, co
   ProcessSpec run;
   run.argv = {program, "--root", folder + "/state", "run", "--bundle", folder, name};
   run.timeout_ms = kTrialTimeoutMs;
+  WEIR_TRY_ASSIGN(FileLock groups, lock_parent_groups());
   Result<std::string> done = run_checked(run);
   ProcessSpec clean;
   clean.argv = {program, "--root", folder + "/state", "delete", "--force", name};
@@ -73,7 +74,7 @@ std::vector<RuntimeTrial> try_oci_runtimes(const std::string& scratch) {
     trials.push_back({program, worked ? "" : worked.error().message});
     if (worked) break;
   }
-  remove_empty_cgroup("/weir");
+  remove_empty_parents("");
   return trials;
 }
 
