@@ -1,6 +1,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cctype>
@@ -19,6 +20,7 @@ namespace {
 constexpr const char* kBridge = "weir0";
 constexpr const char* kInterface = "eth0";
 constexpr int kBacklog = 4096;
+constexpr int kUsableTries = 3000;  // a millisecond each
 
 Result<void> check_id(const std::string& what, const std::string& id, const char* also_allowed) {
   bool good = !id.empty() && id.size() <= 64;
@@ -104,6 +106,7 @@ class LinuxNetwork final : public NetworkDriver {
     WEIR_TRY(eni.add_address(interface.index, address, spec.prefix_length));
     WEIR_TRY(eni.set_up(interface.index));
     WEIR_TRY(eni.add_link_route(interface.index, vpc.network, vpc.prefix_length, address));
+    WEIR_TRY(wait_until_usable(spec.eni_id, fabric, eni));
     return EniInfo{netns_path(name)};
   }
 
@@ -174,6 +177,18 @@ class LinuxNetwork final : public NetworkDriver {
   static std::string port_name(const std::string& eni_id) {
     std::string suffix = eni_id.starts_with("eni-") ? eni_id.substr(4) : eni_id;
     return "v" + (suffix.size() > 14 ? suffix.substr(suffix.size() - 14) : suffix);
+  }
+
+  // The kernel notices the carrier of a new pair a little later (its link watch is a work queue); until
+  // then it drops what is sent, and the first connection would wait a second for its retry.
+  static Result<void> wait_until_usable(const std::string& eni_id, Netlink& fabric, Netlink& eni) {
+    for (int i = 0; i < kUsableTries; ++i) {
+      WEIR_TRY_ASSIGN(Link outside, fabric.find_link(port_name(eni_id)));
+      WEIR_TRY_ASSIGN(Link inside, eni.find_link(kInterface));
+      if (outside.forwarding && outside.operational && inside.operational) return {};
+      ::poll(nullptr, 0, 1);
+    }
+    return fail("network interface " + eni_id + " did not become usable; try again");
   }
 
   // The veth pair between fabric and ENI: whole, or made anew.

@@ -28,13 +28,31 @@ nlmsghdr* link_message(Buffer& buffer, uint16_t type, uint16_t flags, int index)
   return header;
 }
 
+constexpr uint8_t kOperationallyUp = 6;  // IF_OPER_UP, RFC 2863
+constexpr uint8_t kForwarding = 3;       // BR_STATE_FORWARDING
+
 struct LinkReader {
   Link link;
+
+  static int port(const nlattr* attr, void* self) {
+    if (mnl_attr_get_type(attr) == IFLA_BRPORT_STATE) {
+      static_cast<LinkReader*>(self)->link.forwarding = mnl_attr_get_u8(attr) == kForwarding;
+    }
+    return MNL_CB_OK;
+  }
+  static int info(const nlattr* attr, void* self) {
+    if (mnl_attr_get_type(attr) == IFLA_INFO_SLAVE_DATA) mnl_attr_parse_nested(attr, &LinkReader::port, self);
+    return MNL_CB_OK;
+  }
 
   static int attribute(const nlattr* attr, void* self) {
     Link& link = static_cast<LinkReader*>(self)->link;
     if (mnl_attr_get_type(attr) == IFLA_IFNAME) link.name = mnl_attr_get_str(attr);
     if (mnl_attr_get_type(attr) == IFLA_MASTER) link.master = static_cast<int>(mnl_attr_get_u32(attr));
+    if (mnl_attr_get_type(attr) == IFLA_OPERSTATE) {
+      link.operational = mnl_attr_get_u8(attr) == kOperationallyUp;
+    }
+    if (mnl_attr_get_type(attr) == IFLA_LINKINFO) mnl_attr_parse_nested(attr, &LinkReader::info, self);
     return MNL_CB_OK;
   }
   static Link read(const nlmsghdr* header) {
