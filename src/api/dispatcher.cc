@@ -16,7 +16,8 @@ nlohmann::json Dispatcher::call(std::string_view service, std::string_view opera
                                 const nlohmann::json& input) const {
   auto found = handlers_.find({std::string(service), std::string(operation)});
   if (found == handlers_.end()) {
-    throw ApiError{"InvalidAction", "The action " + std::string(operation) + " is not valid for this web service.", 400};
+    throw ApiError{"InvalidAction",
+                   "The action " + std::string(operation) + " is not valid for this web service.", 400};
   }
   return found->second(input);
 }
