@@ -81,21 +81,31 @@ struct Literal {
   }
 };
 
+// What the limits still allow in this block.
+struct Admission {
+  size_t list_size;
+  size_t list_size_max;
+  size_t fields_left;
+
+  // Counts one more field; false when it must be dropped.
+  bool admit(size_t bytes, HeaderList& out) {
+    list_size += bytes + kEntryOverhead;
+    if (list_size > list_size_max || fields_left == 0) [[unlikely]] {
+      fields_left = 0;
+      out.too_large = true;
+      return false;
+    }
+    --fields_left;
+    return true;
+  }
+};
+
 }  // namespace
 
 struct HpackDecoder::Table {
   explicit Table(const HpackLimits& bounds)
       // Until the peer has seen our settings it may use the default size.
       : ring(kDefaultTableBytes, std::max(kDefaultTableBytes, bounds.table_bytes)), limits(bounds) {}
-
-  // Counts one more field; false when it must be dropped.
-  bool admit(HeaderList& out, size_t bytes) const {
-    out.list_size += bytes + kEntryOverhead;
-    if (out.list_size > limits.list_bytes_max || out.fields.size() >= limits.fields_max) [[unlikely]] {
-      out.too_large = true;
-    }
-    return !out.too_large;
-  }
 
   void remember(HpackRing::Entry entry, const Field& field) {
     // An entry that no table could hold still empties it; its sizes need not fit then.
@@ -110,73 +120,69 @@ struct HpackDecoder::Table {
     ring.insert(entry, field.name.data(), field.value.data());
   }
 
-  bool indexed(uint32_t index, Arena& arena, HeaderList& out) const;
-  bool literal(const uint8_t*& at, const uint8_t* end, Arena& arena, HeaderList& out);
+  // Appends entry `age` of the dynamic table.
+  void append_entry(uint32_t age, Admission& admission, Arena& arena, HeaderList& out) const;
+  // Reads one literal at `at` and appends it.
+  const uint8_t* literal(const uint8_t* at, const uint8_t* end, Admission& admission, Arena& arena, HeaderList& out);
 
   HpackRing ring;
   const HpackLimits limits;
 };
 
-inline bool HpackDecoder::Table::indexed(uint32_t index, Arena& arena, HeaderList& out) const {
-  if (index <= kStaticCount) {
-    if (index == 0) [[unlikely]] return false;
-    const Field& field = kStaticTable[index].field;
-    if (admit(out, field.name.size() + field.value.size())) out.fields.push_back(field);
-    return true;
-  }
-  uint32_t age = index - kStaticCount - 1;
-  if (age >= ring.count()) [[unlikely]] return false;
+[[gnu::always_inline]] inline void HpackDecoder::Table::append_entry(uint32_t age, Admission& admission, Arena& arena,
+                                                                    HeaderList& out) const {
   const HpackRing::Entry& entry = ring.at_age(age);
-  out.malformed |= entry.name_malformed | entry.value_malformed;
-  if (!admit(out, uint32_t{entry.name_size} + entry.value_size)) return true;
-  uint32_t size = entry.stored_size();
-  char* copy = arena.allocate(size + kCopySlack);
+  if (entry.malformed != 0) [[unlikely]] out.malformed = true;
+  if (!admission.admit(uint32_t{entry.name_size} + entry.value_size, out)) return;
+  const uint32_t name_stored = entry.name_stored;
+  const uint32_t size = name_stored + entry.value_size;
+  char* const copy = arena.allocate(size + kCopySlack);
   copy_with_slack(copy, ring.bytes(entry), size);
   arena.shrink_last(copy + size);
-  Field field;
-  field.name = entry.known_name != 0 ? kKnownNames[entry.known_name].name
-                                     : std::string_view(copy, entry.name_size);
-  field.value = std::string_view(copy + entry.stored_name_size(), entry.value_size);
+  Field& field = out.fields.emplace_back();
+  const char* name = entry.known_name != 0 ? kKnownNames[entry.known_name].name.data() : copy;
+  field.name = std::string_view(name, entry.name_size);
+  field.value = std::string_view(copy + name_stored, entry.value_size);
   field.hash = entry.hash;
   field.token = entry.token;
-  out.fields.push_back(field);
-  return true;
 }
 
 // All three literal representations (RFC 7541 §6.2). Text and, if it is not a known one, the name come to
 // stand next to each other in the arena.
-bool HpackDecoder::Table::literal(const uint8_t*& at, const uint8_t* end, Arena& arena, HeaderList& out) {
+const uint8_t* HpackDecoder::Table::literal(const uint8_t* at, const uint8_t* end, Admission& admission,
+                                            Arena& arena, HeaderList& out) {
   const uint8_t first = *at;
   const bool keep = (first & 0x40) != 0;
   uint32_t index;
-  if (!read_integer(at, end, keep ? 6 : 4, &index)) return false;
+  if (!read_integer(at, end, keep ? 6 : 4, &index)) return nullptr;
 
   HpackRing::Entry entry{};
   std::string_view name;
   Literal name_literal, value_literal;
   if (index == 0) {
-    if (!name_literal.read(at, end)) return false;
+    if (!name_literal.read(at, end)) return nullptr;
   } else if (index <= kStaticCount) {
     entry.known_name = kStaticTable[index].known_name;
     entry.name_hash = kKnownNames[entry.known_name].hash;
     name = kKnownNames[entry.known_name].name;
   } else {
     uint32_t age = index - kStaticCount - 1;
-    if (age >= ring.count()) return false;
+    if (age >= ring.count()) return nullptr;
     const HpackRing::Entry& named = ring.at_age(age);
     entry.known_name = named.known_name;
     entry.name_hash = named.name_hash;
-    entry.name_malformed = named.name_malformed;
+    entry.malformed = named.malformed & HpackRing::kNameMalformed;
     name = ring.name(named);
   }
-  if (!value_literal.read(at, end)) return false;
+  if (!value_literal.read(at, end)) return nullptr;
 
   size_t name_room = index == 0 ? name_literal.room() : entry.known_name != 0 ? 0 : name.size();
-  char* const text = arena.allocate(name_room + value_literal.room());
+  // One more, because an arena may answer nullptr for no bytes.
+  char* const text = arena.allocate(name_room + value_literal.room() + 1);
   char* text_end = text;
   if (index == 0) {
     text_end = name_literal.decode(text);
-    if (text_end == nullptr) return false;
+    if (text_end == nullptr) return nullptr;
     name = std::string_view(text, static_cast<size_t>(text_end - text));
     entry.name_hash = bytes_hash(name);
     entry.known_name = find_known_name(name, entry.name_hash);
@@ -184,7 +190,7 @@ bool HpackDecoder::Table::literal(const uint8_t*& at, const uint8_t* end, Arena&
       name = kKnownNames[entry.known_name].name;
       text_end = text;
     } else {
-      entry.name_malformed = name_is_malformed(name.data(), name.size());
+      if (name_is_malformed(name.data(), name.size())) entry.malformed |= HpackRing::kNameMalformed;
     }
   } else if (entry.known_name == 0) {
     if (!name.empty()) std::memcpy(text, name.data(), name.size());
@@ -193,7 +199,7 @@ bool HpackDecoder::Table::literal(const uint8_t*& at, const uint8_t* end, Arena&
   }
   char* const value_text = text_end;
   text_end = value_literal.decode(value_text);
-  if (text_end == nullptr) return false;
+  if (text_end == nullptr) return nullptr;
 
   Field field;
   field.name = name;
@@ -201,16 +207,16 @@ bool HpackDecoder::Table::literal(const uint8_t*& at, const uint8_t* end, Arena&
   field.hash = combined_hash(entry.name_hash, bytes_hash(field.value));
   field.token = token_of_known_name(entry.known_name);
   field.never_indexed = !keep && (first & 0x10) != 0;
-  entry.value_malformed = value_is_malformed(field.value.data(), field.value.size());
-  out.malformed |= entry.name_malformed | entry.value_malformed;
+  if (value_is_malformed(field.value.data(), field.value.size())) entry.malformed |= HpackRing::kValueMalformed;
+  out.malformed |= entry.malformed != 0;
   if (keep) remember(entry, field);
-  if (admit(out, field.name.size() + field.value.size())) {
+  if (admission.admit(field.name.size() + field.value.size(), out)) {
     arena.shrink_last(text_end);
     out.fields.push_back(field);
   } else {
     arena.shrink_last(text);
   }
-  return true;
+  return at;
 }
 
 HpackDecoder::HpackDecoder(const HpackLimits& limits) : limits_(limits) {
@@ -231,16 +237,33 @@ bool HpackDecoder::decode(std::span<const uint8_t> block, Arena& arena, HeaderLi
     if (!read_integer(at, end, 5, &number) || number > limits_.table_bytes) return false;
     table.ring.resize(number);
   }
+  const size_t fields_before = out.fields.size();
+  Admission admission{out.list_size, limits_.list_bytes_max,
+                      fields_before < limits_.fields_max ? limits_.fields_max - fields_before : 0};
+  if (out.too_large) admission.fields_left = 0;
   while (at < end) {
-    uint8_t first = *at;
+    const uint8_t first = *at;
     if (first & 0x80) [[likely]] {
-      if (!read_integer(at, end, 7, &number) || !table.indexed(number, arena, out)) return false;
+      ++at;
+      number = first & 0x7F;
+      if (number == 0x7F && !read_integer_tail(at, end, 0x7F, &number)) [[unlikely]] return false;
+      if (number > kStaticCount) [[likely]] {
+        uint32_t age = number - kStaticCount - 1;
+        if (age >= table.ring.count()) [[unlikely]] return false;
+        table.append_entry(age, admission, arena, out);
+      } else {
+        if (number == 0) [[unlikely]] return false;
+        const Field& field = kStaticTable[number].field;
+        if (admission.admit(field.name.size() + field.value.size(), out)) out.fields.emplace_back() = field;
+      }
     } else if ((first & 0xE0) == 0x20) {
       return false;
-    } else if (!table.literal(at, end, arena, out)) {
-      return false;
+    } else {
+      at = table.literal(at, end, admission, arena, out);
+      if (at == nullptr) return false;
     }
   }
+  out.list_size = admission.list_size;
   return true;
 }
 

@@ -421,6 +421,15 @@ TEST(HpackDecoder, ANameTakenFromAMalformedEntryStaysMalformedButItsValueDoesNot
   EXPECT_FALSE(d.list.malformed);
 }
 
+TEST(HpackDecoder, DecodesAnEmptyValueIntoAFreshArena) {
+  Decoding d;
+  ASSERT_TRUE(d("14 00"));
+  EXPECT_EQ(d.fields(), (Fields{{":path", "", true}}));
+  Decoding indexed;
+  ASSERT_TRUE(indexed("44 00 be"));
+  EXPECT_EQ(indexed.fields(), (Fields{{":path", ""}, {":path", ""}}));
+}
+
 TEST(HpackDecoder, AppendsToTheListItIsGiven) {
   HpackDecoder decoder;
   Arena arena;

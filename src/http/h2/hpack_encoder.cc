@@ -55,17 +55,17 @@ struct HpackEncoder::Table {
   std::array<uint32_t, kTokenCount> newest_of_token{};  // entry numbers, perhaps evicted
 };
 
-inline uint32_t HpackEncoder::Table::find(const Field& field, uint32_t hash) const {
+[[gnu::always_inline]] inline uint32_t HpackEncoder::Table::find(const Field& field, uint32_t hash) const {
   for (uint32_t probe = 0; probe < kProbes; ++probe) {
     uint32_t age = age_in(hash + probe);
     if (age >= ring.count()) continue;
     const HpackRing::Entry& entry = ring.at_age(age);
     if (entry.hash != hash || entry.value_size != field.value.size()) continue;
     // A known name mostly is the very same bytes.
-    std::string_view name = ring.name(entry);
-    if (name.size() != field.name.size()) continue;
-    if (name.data() != field.name.data() && !bytes_equal(name.data(), field.name.data(), name.size())) continue;
-    const char* value = ring.bytes(entry) + entry.stored_name_size();
+    if (entry.name_size != field.name.size()) continue;
+    const char* name = ring.name(entry).data();
+    if (name != field.name.data() && !bytes_equal(name, field.name.data(), entry.name_size)) continue;
+    const char* value = ring.bytes(entry) + entry.name_stored;
     if (bytes_equal(value, field.value.data(), entry.value_size)) return age;
   }
   return kNotFound;

@@ -25,7 +25,8 @@ void HpackRing::resize(uint32_t size_max) {
 void HpackRing::insert(Entry entry, const char* name, const char* value) {
   evict_to(size_max_ - entry.size());
   if (count_ == entry_capacity_) grow_entries();
-  uint32_t name_size = entry.stored_name_size();
+  const uint16_t name_size = entry.known_name != 0 ? 0 : entry.name_size;
+  entry.name_stored = name_size;
   make_room(name_size + entry.value_size);
   char* to = bytes_.get() + (tail_ - base_);
   if (name_size > 0) std::memcpy(to, name, name_size);

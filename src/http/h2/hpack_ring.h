@@ -19,6 +19,8 @@ inline constexpr uint32_t kTableBytesMax = 64 << 10;
 
 class HpackRing {
  public:
+  static constexpr uint8_t kNameMalformed = 1;
+  static constexpr uint8_t kValueMalformed = 2;
   struct Entry {
     uint32_t hash;       // field_hash of the field
     uint32_t name_hash;  // bytes_hash of the name
@@ -27,12 +29,10 @@ class HpackRing {
     uint16_t value_size;
     uint8_t known_name;  // 0: the name is stored in front of the value
     Token token;
-    bool name_malformed;
-    bool value_malformed;
+    uint8_t malformed;   // kNameMalformed, kValueMalformed
+    uint16_t name_stored;  // bytes of the name in front of the value; set by insert()
 
     uint32_t size() const { return uint32_t{name_size} + value_size + kEntryOverhead; }
-    uint32_t stored_name_size() const { return known_name != 0 ? 0 : name_size; }
-    uint32_t stored_size() const { return stored_name_size() + value_size; }
   };
 
   // `size_max` is the present limit, which resize() moves up to `size_max_ever`.
@@ -57,7 +57,7 @@ class HpackRing {
   void resize(uint32_t size_max);
   void clear() { evict_to(0); }
   // Adds an entry of at most size_max(), evicting from the old end first (RFC 7541 §4.4). `entry` has all
-  // but `position`; `name` is not used when it is known. Neither `name` nor `value` may point into this ring.
+  // but `position` and `name_stored`; `name` is not used when it is known. Neither `name` nor `value` may point into this ring.
   void insert(Entry entry, const char* name, const char* value);
 
  private:
