@@ -35,6 +35,7 @@ struct Options {
   uint64_t max_operations = 200'000'000;
   std::string path = "/bench.Echo/Call", authority = "localhost";
   std::vector<pid_t> watch;
+  std::string begin_command, end_command;
 };
 
 constexpr uint32_t kRequestBytesMax = 16379;  // a message is sent as one frame
@@ -47,6 +48,7 @@ constexpr char kUsage[] =
     "  --warmup T  --seconds T                      the window that is measured, and what goes before it\n"
     "  --max-ops N                                  ends the window early\n"
     "  --watch PID,PID...                           processes whose CPU time is taken over the window\n"
+    "  --begin-command C  --end-command C           shell commands at the window's edges\n"
     "  --plaintext  --path P  --authority A\n"
     "handshake: C connections at a time, each for one RPC. idle: one message per stream, then it prints\n"
     "{\"idle\":N} and holds all open until a line comes on its standard input.\n";
@@ -65,6 +67,8 @@ bool set_option(const std::string& name, const std::string& value, Options* opti
   else if (name == "--max-ops") options->max_operations = std::strtoull(value.c_str(), nullptr, 10);
   else if (name == "--path") options->path = value;
   else if (name == "--authority") options->authority = value;
+  else if (name == "--begin-command") options->begin_command = value;
+  else if (name == "--end-command") options->end_command = value;
   else if (name == "--watch") {
     for (size_t at = 0; at < value.size(); at = value.find(',', at), at += at < value.size()) {
       options->watch.push_back(static_cast<pid_t>(std::strtol(value.c_str() + at, nullptr, 10)));
@@ -184,7 +188,13 @@ class Generator {
     epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
   }
 
+  // A program that measures the proxy its own way is switched here; while it runs no load is sent.
+  void command(const std::string& text) {
+    if (!text.empty() && std::system(text.c_str()) != 0) run_.error("command failed");
+  }
+
   void begin_window() {
+    command(options_.begin_command);
     for (auto& [fd, entry] : entries_) {
       if (!entry.connection->ready() && options_.mode != Mode::kHandshake) run_.error("not connected after the warm-up");
     }
@@ -195,6 +205,7 @@ class Generator {
   }
 
   void end_window() {
+    command(options_.end_command);
     run_.measuring = false;
     watched_nanos_ = weir::bench::cpu_nanos(options_.watch) - watched_nanos_;
     own_nanos_ = weir::bench::cpu_nanos({getpid()}) - own_nanos_;
