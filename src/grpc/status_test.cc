@@ -39,7 +39,9 @@ TEST(GrpcTimeout, ParsesEveryUnitAndRefusesTheRest) {
   EXPECT_EQ(parse_timeout("99999999m"), Duration(99999999ms));
   EXPECT_EQ(parse_timeout("5u"), Duration(5us));
   EXPECT_EQ(parse_timeout("6n"), Duration(6ns));
-  for (const char* bad : {"", "S", "1", "123456789S", "-1S", "1x", "1.5S", " 1S"}) EXPECT_FALSE(parse_timeout(bad)) << bad;
+  for (const char* bad : {"", "S", "1", "123456789S", "-1S", "1x", "1.5S", " 1S"}) {
+    EXPECT_FALSE(parse_timeout(bad)) << bad;
+  }
 }
 
 TEST(GrpcMessage, PercentEncodesWhatIsNotPrintable) {

@@ -101,6 +101,9 @@ class Connection {
   size_t send_data(StreamHandle stream, std::span<const uint8_t> bytes, bool end_stream);
   // RST_STREAM; the record goes at once, the sink is not told.
   void reset(StreamHandle stream, ErrorCode code);
+  // The response is complete although the request goes on: RST_STREAM(NO_ERROR) right after our END_STREAM has
+  // been written (RFC 9113 §8.1).
+  void reset_after_end(StreamHandle stream);
   // Gives stream credit back to the peer.
   void consume(StreamHandle stream, size_t bytes);
   // A final GOAWAY with this error; receive() will answer false from now on.

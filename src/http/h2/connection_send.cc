@@ -223,7 +223,18 @@ bool Connection::pump_stream(StreamHandle handle, Stream& s) {
 
 void Connection::local_end(StreamHandle handle, Stream& s) {
   s.state = next_state(s.state, StreamEvent::LocalEnd);
+  if (s.state == StreamState::HalfClosedLocal && s.reset_after_end) {
+    send_rst(s.id, ErrorCode::NoError);
+    s.state = StreamState::Closed;
+  }
   if (s.state == StreamState::Closed) drop(handle, s);
+}
+
+void Connection::reset_after_end(StreamHandle handle) {
+  Stream* s = shared_.streams.resolve(handle);
+  if (s == nullptr) return;
+  if (s->state == StreamState::HalfClosedLocal) return reset(handle, ErrorCode::NoError);
+  s->reset_after_end = true;
 }
 
 // The state moved before the sink was told; here the record goes when both sides are through.

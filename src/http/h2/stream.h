@@ -47,6 +47,7 @@ struct Stream {
   StreamState state = StreamState::Open;
   bool head_received = false;     // the head of the message came; the next HEADERS are trailers
   bool queued = false;            // stands in the connection's list of blocked streams
+  bool reset_after_end = false;   // see Connection::reset_after_end()
   bool expects_no_body = false;   // response to HEAD, or status 204/304: content-length is not checked
   int32_t send_window = 0;        // may be negative after a SETTINGS change (RFC 9113 §6.9.2)
   int32_t receive_window = 0;     // what the peer may still send
