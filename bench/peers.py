@@ -109,7 +109,7 @@ def nghttpx(world):
 
 def weir(world):
     command = [world["weir"], "lb", "--listen", f"127.0.0.1:{world['port']}", "--cert", world["cert"],
-               "--key", world["key"], "--workers", "1"]
+               "--key", world["key"], "--workers", "1", "--idle-timeout", "3600"]
     for port in world["targets"]:
         command += ["--target", f"127.0.0.1:{port}"]
     return command
