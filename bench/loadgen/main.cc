@@ -135,6 +135,9 @@ class Generator {
     run_.now_us = now_us();
     for (uint32_t i = 0; i < options_.connections; i++) open();
     turn_until(run_.now_us + micros(options_.warmup));
+    for (uint64_t limit = run_.now_us + kConnectUs; !all_ready() && run_.now_us < limit && !over();) {
+      turn_until(run_.now_us + 100'000);
+    }
     if (options_.mode == Mode::kIdle) return hold_idle();
     begin_window();
     turn_until(began_us_ + micros(options_.seconds));
@@ -147,6 +150,13 @@ class Generator {
     std::unique_ptr<Connection> connection;
     uint32_t interest = EPOLLIN | EPOLLOUT;
   };
+
+  static constexpr uint64_t kConnectUs = 15'000'000;  // beyond the warm-up
+
+  bool all_ready() const {
+    return options_.mode == Mode::kHandshake ||
+           std::all_of(entries_.begin(), entries_.end(), [](auto& e) { return e.second.connection->ready(); });
+  }
 
   static uint64_t micros(double seconds) { return static_cast<uint64_t>(seconds * 1e6); }
 
@@ -195,9 +205,7 @@ class Generator {
 
   void begin_window() {
     command(options_.begin_command);
-    for (auto& [fd, entry] : entries_) {
-      if (!entry.connection->ready() && options_.mode != Mode::kHandshake) run_.error("not connected after the warm-up");
-    }
+    if (!all_ready()) run_.error("not all connected in time");
     own_nanos_ = weir::bench::cpu_nanos({getpid()});
     watched_nanos_ = weir::bench::cpu_nanos(options_.watch);
     began_us_ = run_.now_us = now_us();
