@@ -37,8 +37,8 @@ bool in_host_network(Context& context, const Json& group) {
 // any address is meant.
 void check_address(Context& context, const Json& group, const std::string& ip) {
   if (group["TargetType"] != "ip") {
-    raise("InvalidTarget", fmt::format("The following targets are not in a running state and cannot be registered: '{}'",
-                                       ip));
+    raise("InvalidTarget",
+          fmt::format("The following targets are not in a running state and cannot be registered: '{}'", ip));
   }
   auto address = parse_ipv4(ip);
   if (!address) raise("ValidationError", fmt::format("The IP address '{}' is not a valid IPv4 address", ip));
