@@ -40,6 +40,10 @@ Downstream::Downstream(Worker& worker, int fd, std::string client_address,
                        ? std::make_unique<net::Transport>(worker.buffers(), fd, listener_->tls)
                        : std::make_unique<net::Transport>(worker.buffers(), fd);
   watch(std::move(transport), EPOLLIN | EPOLLRDHUP);
+}
+
+void Downstream::begin(Handle<Downstream> self) {
+  self_ = self;
   connection_.start();
 }
 

@@ -35,6 +35,9 @@ class Downstream final : public Peer {
   // Constant for the connection, hashes included: x-forwarded-proto, -port, and -for without a prior value.
   const http::Field* forwarded_fields() const { return forwarded_; }
 
+  // Once, right after the record has its handle: starts the HTTP/2 connection.
+  void begin(Handle<Downstream> self);
+
  private:
   friend class Worker;
   void on_headers(http::h2::StreamHandle handle, http::h2::Stream& s,

@@ -37,6 +37,10 @@ Upstream::Upstream(Worker& worker, const Target& target, TargetHandle target_han
     : Peer(worker, worker.upstream_options()), target_(target_handle), opened_(worker.now()) {
   connected_ = false;
   watch(std::make_unique<net::Transport>(worker.buffers(), open_socket(target)), EPOLLOUT);
+}
+
+void Upstream::begin(Handle<Upstream> self) {
+  self_ = self;
   connection_.start();
 }
 

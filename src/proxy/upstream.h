@@ -19,6 +19,9 @@ class Upstream final : public Peer {
   // Closes when idle (the target left).
   void close_when_idle();
 
+  // Once, right after the record has its handle: starts the HTTP/2 connection.
+  void begin(Handle<Upstream> self);
+
  private:
   friend class Worker;
   void on_headers(http::h2::StreamHandle handle, http::h2::Stream& s,

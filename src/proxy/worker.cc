@@ -56,9 +56,7 @@ void Worker::add_client(int fd, std::string client_address, const std::string& l
     return;
   }
   Handle<Downstream> handle = downstreams_.emplace(*this, fd, std::move(client_address), found->second);
-  Downstream& down = *downstreams_.resolve(handle);
-  down.self_ = handle;
-  down.mark_dirty();
+  downstreams_.resolve(handle)->begin(handle);
   ++counters_.connections_total;
   load_.connections.store(static_cast<uint32_t>(downstreams_.size()), std::memory_order_relaxed);
 }
@@ -78,8 +76,7 @@ Upstream* Worker::connection_to(Target& target, TargetHandle handle) {
   if (target.connections.size() >= static_cast<size_t>(options_.connections_per_target_max)) return nullptr;
   Handle<Upstream> fresh = upstreams_.emplace(*this, target, handle);
   Upstream& u = *upstreams_.resolve(fresh);
-  u.self_ = fresh;
-  u.mark_dirty();
+  u.begin(fresh);
   target.connections.push_back(fresh);
   return &u;
 }
