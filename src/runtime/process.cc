@@ -72,10 +72,10 @@ Result<Child> spawn(const ProcessSpec& spec) {
   std::string program = find_program(spec.argv[0]);
   if (program.empty()) return fail(spec.argv[0] + ": no such program; install it and try again", ENOENT);
   // Above the numbers the child uses, so that giving one cannot overwrite another.
-  UniqueFd passed;
-  if (spec.pass_fd >= 0) {
-    passed = UniqueFd(::fcntl(spec.pass_fd, F_DUPFD_CLOEXEC, 10));
-    if (!passed.valid()) return fail_errno("fcntl(F_DUPFD_CLOEXEC)", errno);
+  std::vector<UniqueFd> passed;
+  for (int fd : spec.pass_fds) {
+    passed.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 32));
+    if (!passed.back().valid()) return fail_errno("fcntl(F_DUPFD_CLOEXEC)", errno);
   }
   WEIR_TRY_ASSIGN(Pipe in, make_pipe());
   WEIR_TRY_ASSIGN(Pipe out, make_pipe());
@@ -93,8 +93,9 @@ Result<Child> spawn(const ProcessSpec& spec) {
     setup.give(out.write.get(), 1);
     setup.give(err.write.get(), 2);
   }
-  if (passed.valid()) setup.give(passed.get(), 3);
-  posix_spawn_file_actions_addclosefrom_np(&setup.actions, passed.valid() ? 4 : 3);
+  int next = 3;
+  for (const UniqueFd& fd : passed) setup.give(fd.get(), next++);
+  posix_spawn_file_actions_addclosefrom_np(&setup.actions, next);
 
   std::vector<std::string> environment = {std::string("PATH=") + kPath, "HOME=/root", "LC_ALL=C"};
   for (const auto& [name, value] : spec.environment) environment.push_back(name + "=" + value);

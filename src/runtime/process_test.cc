@@ -65,7 +65,7 @@ TEST(RunProcess, PassesOneDescriptorAsNumberThree) {
   ASSERT_EQ(::pipe2(fds, O_CLOEXEC), 0);
   UniqueFd reader(fds[0]), writer(fds[1]);
   ProcessSpec spec = shell("echo hello >&3");
-  spec.pass_fd = writer.get();
+  spec.pass_fds = {writer.get()};
   EXPECT_EQ(run_process(spec)->exit_code, 0);
   char text[16];
   EXPECT_EQ(::read(reader.get(), text, sizeof text), 6);
