@@ -45,6 +45,8 @@ void add_acm_operations(Dispatcher& dispatcher, Context& context);
 void add_logs_operations(Dispatcher& dispatcher, Context& context);
 void add_iam_operations(Dispatcher& dispatcher, Context& context);
 void add_sts_operations(Dispatcher& dispatcher, Context& context);
+// What AWS has no operation for: settings of this machine, one answer with the whole state, logs of any container.
+void add_weir_operations(Dispatcher& dispatcher, Context& context);
 // All of the above.
 void add_all_operations(Dispatcher& dispatcher, Context& context);
 

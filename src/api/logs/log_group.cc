@@ -200,13 +200,37 @@ Json filter_events(Context& context, const Json& input) {
   return {{"events", events}, {"searchedLogStreams", Json::array()}};
 }
 
-Json list_tags(Context& context, const Json& input) {
+// By log group name, or by an ARN of either form.
+Json find_group(Context& context, const Json& input) {
+  if (has(input, "logGroupName")) return load_group(context, input);
   std::string id = text(input, "resourceArn");
   for (const auto& group : list(context, kKind)) {
-    if (text(group, "logGroupArn") != id && text(group, "arn") != id) continue;
-    return {{"tags", has(group, "weir") ? group["weir"].value("tags", Json::object()) : Json::object()}};
+    if (text(group, "logGroupArn") == id || text(group, "arn") == id) return group;
   }
   raise("ResourceNotFoundException", "The specified resource does not exist.");
+}
+
+Json list_tags(Context& context, const Json& input) {
+  return {{"tags", find_group(context, input)["weir"].value("tags", Json::object())}};
+}
+
+Json tag_resource(Context& context, const Json& input) {
+  transaction(context, [&] {
+    Json group = find_group(context, input);
+    group["weir"]["tags"].update(input.value("tags", Json::object()));
+    put(context, kKind, text(group, "logGroupName"), group);
+  });
+  return Json::object();
+}
+
+Json untag_resource(Context& context, const Json& input) {
+  transaction(context, [&] {
+    Json group = find_group(context, input);
+    Json keys = has(input, "tagKeys") ? array(input, "tagKeys") : array(input, "tags");
+    for (const auto& key : keys) group["weir"]["tags"].erase(key.is_string() ? key.get<std::string>() : "");
+    put(context, kKind, text(group, "logGroupName"), group);
+  });
+  return Json::object();
 }
 
 }  // namespace
@@ -221,7 +245,12 @@ void add_logs_operations(Dispatcher& dispatcher, Context& context) {
        {"DescribeLogStreams", describe_streams},
        {"GetLogEvents", get_events},
        {"FilterLogEvents", filter_events},
-       {"ListTagsForResource", list_tags}});
+       {"TagResource", tag_resource},
+       {"TagLogGroup", tag_resource},
+       {"UntagResource", untag_resource},
+       {"UntagLogGroup", untag_resource},
+       {"ListTagsForResource", list_tags},
+       {"ListTagsLogGroup", list_tags}});
 }
 
 }  // namespace weir::api
