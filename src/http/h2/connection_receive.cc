@@ -94,7 +94,8 @@ Connection::Status Connection::on_data_frame(const FrameHeader& h, const uint8_t
   uint32_t pad = 0;
   uint32_t size = h.length;
   if (h.flags & kFlagPadded) {
-    if (size < 1 || payload[0] >= size) return error_of(ErrorCode::ProtocolError, "padding longer than the frame");
+    if (size < 1) return error_of(ErrorCode::FrameSizeError, "DATA too short for its flags");
+    if (payload[0] >= size) return error_of(ErrorCode::ProtocolError, "padding longer than the frame");
     pad = 1u + payload[0];
     size -= pad;
     ++payload;
