@@ -23,9 +23,9 @@ void log_line(LogLevel level, std::string_view message) {
   tm utc{};
   gmtime_r(&now.tv_sec, &utc);
   char head[64];
-  int n = std::snprintf(head, sizeof head, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s ", utc.tm_year + 1900, utc.tm_mon + 1,
-                        utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec / 1000000,
-                        kNames[static_cast<int>(level)]);
+  int n = std::snprintf(head, sizeof head, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s ", utc.tm_year + 1900,
+                        utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec,
+                        now.tv_nsec / 1000000, kNames[static_cast<int>(level)]);
   std::string line(head, static_cast<size_t>(n));
   line.append(message);
   line.push_back('\n');

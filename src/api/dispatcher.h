@@ -1,0 +1,40 @@
+// The operations of the AWS API, by service and name. A handler is a function from a validated input
+// document to an output document; it records intent in the store and returns at once. Wire formats are
+// not its business: the HTTP front, the command line and CloudFormation call the same operations.
+//
+// Thread: the control thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace weir::api {
+
+// Thrown by handlers, caught by the wire layer and by CloudFormation. `code` and `message` are AWS's.
+struct ApiError {
+  std::string code;
+  std::string message;
+  int http_status = 400;
+};
+
+class Dispatcher {
+ public:
+  using Handler = std::function<nlohmann::json(const nlohmann::json& input)>;
+
+  // service: "ec2", "elbv2", "ecs", "acm", "logs", "iam", "cloudformation", "weir".
+  void add(std::string service, std::string operation, Handler handler);
+  bool knows(std::string_view service, std::string_view operation) const;
+  // Runs the operation; throws ApiError. Each handler makes its own store transaction.
+  nlohmann::json call(std::string_view service, std::string_view operation, const nlohmann::json& input) const;
+
+ private:
+  std::map<std::pair<std::string, std::string>, Handler> handlers_;
+};
+
+}  // namespace weir::api

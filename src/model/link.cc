@@ -1,0 +1,297 @@
+#include "model/link.h"
+
+#include <cstring>
+#include <type_traits>
+
+namespace weir::model {
+
+namespace {
+
+// One description of each structure serves both directions: Writer and Reader have the same interface.
+class Writer {
+ public:
+  std::string out;
+  template <class T>
+  void number(const T& value) {
+    static_assert(std::is_integral_v<T> || std::is_enum_v<T>);
+    out.append(reinterpret_cast<const char*>(&value), sizeof value);
+  }
+  void text(const std::string& value) {
+    number(static_cast<uint32_t>(value.size()));
+    out.append(value);
+  }
+  template <class T, class F>
+  void list(const std::vector<T>& values, F&& each) {
+    number(static_cast<uint32_t>(values.size()));
+    for (const T& value : values) each(*this, value);
+  }
+  template <class E>
+  void enumerator(const E& value, E) {
+    number(value);
+  }
+};
+
+class Reader {
+ public:
+  explicit Reader(std::span<const uint8_t> in) : in_(in) {}
+  bool ok = true;
+  template <class T>
+  void number(T& value) {
+    if (!take(sizeof value)) return;
+    std::memcpy(&value, in_.data() - sizeof value, sizeof value);
+  }
+  void number(bool& value) {
+    uint8_t byte = 0;
+    number(byte);
+    value = byte != 0;
+  }
+  void text(std::string& value) {
+    uint32_t size = 0;
+    number(size);
+    if (!take(size)) return;
+    value.assign(reinterpret_cast<const char*>(in_.data()) - size, size);
+  }
+  template <class T, class F>
+  void list(std::vector<T>& values, F&& each) {
+    uint32_t count = 0;
+    number(count);
+    for (uint32_t i = 0; i < count && ok; ++i) {  // a false count ends at the end of the frame
+      values.emplace_back();
+      each(*this, values.back());
+    }
+  }
+  template <class E>
+  void enumerator(E& value, E last) {
+    number(value);
+    if (value > last) ok = false;
+  }
+  bool at_end() const { return in_.empty(); }
+
+ private:
+  bool take(size_t size) {
+    if (!ok || in_.size() < size) {
+      ok = false;
+      return false;
+    }
+    in_ = in_.subspan(size);
+    return true;
+  }
+  std::span<const uint8_t> in_;
+};
+
+constexpr auto each_text = [](auto& io, auto& value) { io.text(value); };
+
+template <class IO, class T>
+void fields(IO& io, T& v)
+  requires std::is_same_v<std::remove_const_t<T>, Target>
+{
+  io.text(v.address);
+  io.number(v.port);
+  io.number(v.draining);
+  io.number(v.drain_elapsed_ms);
+  io.enumerator(v.last_state, TargetState::Draining);
+  io.text(v.zone);
+}
+
+template <class IO, class T>
+void fields(IO& io, T& v)
+  requires std::is_same_v<std::remove_const_t<T>, HealthCheck>
+{
+  io.text(v.path);
+  io.number(v.port);
+  io.number(v.interval_ms);
+  io.number(v.timeout_ms);
+  io.number(v.healthy_threshold);
+  io.number(v.unhealthy_threshold);
+  io.text(v.grpc_codes);
+  io.number(v.evaluate_payload);
+}
+
+template <class IO, class T>
+void fields(IO& io, T& v)
+  requires std::is_same_v<std::remove_const_t<T>, TargetGroup>
+{
+  io.text(v.arn);
+  io.enumerator(v.protocol_version, ProtocolVersion::Http2);
+  io.enumerator(v.algorithm, Algorithm::WeightedRandom);
+  io.number(v.deregistration_delay_ms);
+  io.number(v.in_use);
+  fields(io, v.health_check);
+  io.list(v.targets, [](auto& i, auto& t) { fields(i, t); });
+}
+
+template <class IO, class T>
+void fields(IO& io, T& v)
+  requires std::is_same_v<std::remove_const_t<T>, Action>
+{
+  io.enumerator(v.kind, Action::Kind::FixedResponse);
+  io.list(v.groups, [](auto& i, auto& g) {
+    i.text(g.target_group_arn);
+    i.number(g.weight);
+  });
+  io.number(v.status);
+  io.text(v.content_type);
+  io.text(v.body);
+}
+
+template <class IO, class T>
+void fields(IO& io, T& v)
+  requires std::is_same_v<std::remove_const_t<T>, Rule>
+{
+  io.number(v.priority);
+  io.list(v.conditions, [](auto& i, auto& c) {
+    i.enumerator(c.field, Condition::Field::SourceIp);
+    i.text(c.name);
+    i.list(c.values, each_text);
+  });
+  fields(io, v.action);
+}
+
+template <class IO, class T>
+void fields(IO& io, T& v)
+  requires std::is_same_v<std::remove_const_t<T>, Listener>
+{
+  io.text(v.arn);
+  io.number(v.port);
+  io.number(v.tls);
+  io.text(v.ssl_policy);
+  io.list(v.certificates, [](auto& i, auto& c) {
+    i.text(c.arn);
+    i.text(c.chain_pem);
+    i.text(c.key_pem);
+    i.list(c.names, each_text);
+  });
+  io.list(v.rules, [](auto& i, auto& r) { fields(i, r); });
+  fields(io, v.default_action);
+}
+
+template <class IO, class T>
+void fields(IO& io, T& v)
+  requires std::is_same_v<std::remove_const_t<T>, RoutingSnapshot>
+{
+  io.number(v.generation);
+  io.text(v.load_balancer_arn);
+  io.number(v.strict_alb);
+  io.number(v.idle_timeout_ms);
+  io.number(v.client_keep_alive_ms);
+  io.number(v.ingress_checked);
+  io.list(v.ingress, [](auto& i, auto& r) {
+    i.text(r.cidr);
+    i.number(r.from_port);
+    i.number(r.to_port);
+  });
+  io.list(v.listeners, [](auto& i, auto& l) { fields(i, l); });
+  io.list(v.groups, [](auto& i, auto& g) { fields(i, g); });
+}
+
+template <class IO, class T>
+void fields(IO& io, T& v)
+  requires std::is_same_v<std::remove_const_t<T>, ListenerSocket>
+{
+  io.text(v.listener_arn);
+  io.text(v.address);
+  io.number(v.bound_port);
+  io.number(v.vpc_side);
+}
+
+template <class IO, class T>
+void message_fields(IO& io, T& m) {
+  using M = std::remove_const_t<T>;
+  if constexpr (std::is_same_v<M, Welcome>) {
+    io.number(m.pid);
+    io.number(m.generation);
+    io.list(m.listeners, [](auto& i, auto& l) { fields(i, l); });
+  } else if constexpr (std::is_same_v<M, OpenListener> || std::is_same_v<M, CloseListener>) {
+    fields(io, m.socket);
+  } else if constexpr (std::is_same_v<M, GroupUpdate>) {
+    io.number(m.generation);
+    fields(io, m.group);
+  } else if constexpr (std::is_same_v<M, Applied>) {
+    io.number(m.generation);
+  } else if constexpr (std::is_same_v<M, Health>) {
+    io.list(m.targets, [](auto& i, auto& t) {
+      i.text(t.group_arn);
+      i.text(t.address);
+      i.number(t.port);
+      i.enumerator(t.state, TargetState::Draining);
+      i.enumerator(t.reason, HealthReason::DeregistrationInProgress);
+      i.text(t.description);
+    });
+  } else if constexpr (std::is_same_v<M, Drained>) {
+    io.text(m.group_arn);
+    io.text(m.address);
+    io.number(m.port);
+  } else if constexpr (std::is_same_v<M, Stats>) {
+    io.number(m.connections);
+    io.number(m.connections_total);
+    io.number(m.streams);
+    io.number(m.requests_total);
+    io.list(m.targets, [](auto& i, auto& t) {
+      i.text(t.group_arn);
+      i.text(t.address);
+      i.number(t.port);
+      i.number(t.requests);
+      i.number(t.failed);
+      i.number(t.outstanding);
+    });
+  } else if constexpr (std::is_same_v<M, Shutdown>) {
+    io.number(m.drain_ms);
+  }
+}
+
+template <size_t I = 0>
+bool decode_type(uint16_t type, Reader& reader, Message& out) {
+  if constexpr (I < std::variant_size_v<Message>) {
+    if (type != I) return decode_type<I + 1>(type, reader, out);
+    using M = std::variant_alternative_t<I, Message>;
+    if constexpr (std::is_same_v<M, Snapshot>) {
+      auto snapshot = std::make_shared<RoutingSnapshot>();
+      fields(reader, *snapshot);
+      out = Snapshot{std::move(snapshot)};
+    } else {
+      M message{};
+      message_fields(reader, message);
+      out = std::move(message);
+    }
+    return true;
+  } else {
+    return false;
+  }
+}
+
+}  // namespace
+
+std::string encode(const Message& message) {
+  Writer writer;
+  writer.number(uint32_t{0});
+  writer.number(kLinkVersion);
+  writer.number(static_cast<uint16_t>(message.index()));
+  std::visit(
+      [&](const auto& m) {
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(m)>, Snapshot>) {
+          fields(writer, *m.snapshot);
+        } else {
+          message_fields(writer, m);
+        }
+      },
+      message);
+  auto length = static_cast<uint32_t>(writer.out.size() - sizeof(uint32_t));
+  std::memcpy(writer.out.data(), &length, sizeof length);
+  return std::move(writer.out);
+}
+
+Result<Message> decode(std::span<const uint8_t> frame) {
+  Reader reader(frame);
+  uint16_t version = 0;
+  uint16_t type = 0;
+  reader.number(version);
+  reader.number(type);
+  if (!reader.ok) return fail("link: frame shorter than its header");
+  if (version != kLinkVersion) return fail("link: version " + std::to_string(version) + " is not spoken here");
+  Message message;
+  if (!decode_type(type, reader, message)) return fail("link: unknown message type " + std::to_string(type));
+  if (!reader.ok || !reader.at_end()) return fail("link: malformed message of type " + std::to_string(type));
+  return message;
+}
+
+}  // namespace weir::model

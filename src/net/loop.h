@@ -1,0 +1,75 @@
+// The event loop: one per thread. A turn is: read the clock once, collect readiness, timers and posted
+// calls, run them, then the turn-end hooks (flush what became dirty), then the turn ends.
+//
+// Handlers are borrowed: unwatch() before destroying one. Everything but post() and stop() belongs to the
+// loop's thread. Handlers may watch, unwatch and set timers from inside callbacks; an unwatched handler is
+// not called any more, not even for readiness collected before.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "base/clock.h"
+
+namespace weir::net {
+
+class FdHandler {
+ public:
+  // events: EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP as epoll(7) reports them.
+  virtual void on_ready(uint32_t events) = 0;
+
+ protected:
+  ~FdHandler() = default;
+};
+
+class Loop;
+
+// A timer is a member of its owner; destroying it cancels it. Not copyable, not movable.
+class Timer {
+ public:
+  explicit Timer(std::function<void()> callback) : callback_(std::move(callback)) {}
+  ~Timer() { cancel(); }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+  void cancel();
+  bool armed() const { return loop_ != nullptr; }
+
+ private:
+  friend class Loop;
+  friend class EpollLoop;
+  std::function<void()> callback_;
+  Loop* loop_ = nullptr;
+  TimePoint due_{};
+  uint64_t sequence_ = 0;
+};
+
+class Loop {
+ public:
+  virtual ~Loop() = default;
+  // Time of this turn; it stands still within a turn.
+  virtual TimePoint now() const = 0;
+  virtual void watch(int fd, uint32_t events, FdHandler* handler) = 0;
+  virtual void rewatch(int fd, uint32_t events, FdHandler* handler) = 0;
+  virtual void unwatch(int fd, FdHandler* handler) = 0;
+  // Arms (or re-arms) the timer; due at the first turn at or after `due`.
+  virtual void arm(Timer& timer, TimePoint due) = 0;
+  virtual void disarm(Timer& timer) = 0;
+  // Runs `call` on the loop's thread in a later turn, in order of posting. Any thread.
+  virtual void post(std::move_only_function<void()> call) = 0;
+  // Called at the end of each turn, in order of adding; for the life of the loop.
+  virtual void at_turn_end(std::function<void()> hook) = 0;
+  // run() returns after the current turn. Any thread; safe in a signal handler's self-pipe reader.
+  virtual void stop() = 0;
+  virtual void run() = 0;
+
+ protected:
+  // For implementations: a timer's state belongs to the loop it is armed on.
+  static Loop*& loop_of(Timer& timer) { return timer.loop_; }
+  static TimePoint& due_of(Timer& timer) { return timer.due_; }
+  static void fire(Timer& timer) { timer.callback_(); }
+};
+
+std::unique_ptr<Loop> make_epoll_loop(const Clock& clock);
+
+}  // namespace weir::net
