@@ -90,6 +90,9 @@ struct ContainerSpec {
   bool init_process = false;
 };
 
+// Exit code of a container whose end nobody saw: its supervisor was killed, or the machine was booted.
+inline constexpr int kLostExitCode = 255;
+
 struct ContainerStatus {
   enum class State { Created, Running, Exited, Missing } state = State::Missing;
   int pid = 0;
@@ -126,6 +129,8 @@ class ContainerDriver {
 struct LinuxOptions {
   std::string state_dir;          // e.g. /var/lib/weir; images, bundles, logs beneath it
   std::string instance;           // short id of the state directory: prefix of namespaces and cgroups
+  // Images are pulled from registries on this machine (localhost, 127.x); true: from any host named.
+  bool pull_from_any_registry = false;
 };
 
 std::unique_ptr<NetworkDriver> make_linux_network(const LinuxOptions& options);

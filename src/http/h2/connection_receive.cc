@@ -1,0 +1,339 @@
+// Bytes from the peer: framing, header blocks, DATA, RST_STREAM, WINDOW_UPDATE.
+#include <algorithm>
+
+#include "base/assert.h"
+#include "http/h2/connection.h"
+
+namespace weir::http::h2 {
+
+namespace {
+constexpr uint32_t kContinuationsMax = 8;
+constexpr size_t kHeaderBlockBytesMax = 64u << 10;
+}  // namespace
+
+bool Connection::receive(std::span<const uint8_t> bytes, TimePoint now) {
+  if (failed_) return false;
+  now_ = now;
+  Status status;
+  if (options_.role == Role::Server && preface_seen_ < kPreface.size()) {
+    bytes = bytes.subspan(consume_preface(bytes, status));
+  }
+  // A frame that came in pieces is completed first; the bulk is parsed where it lies.
+  while (status && !partial_.empty() && !bytes.empty()) {
+    size_t have = partial_.size();
+    size_t want = kFrameHeaderBytes;
+    if (have >= kFrameHeaderBytes) want += read_frame_header(partial_.data()).length;
+    size_t take = std::min(want - have, bytes.size());
+    partial_.append(bytes.first(take));
+    bytes = bytes.subspan(take);
+    if (size_t used = parse_frames(partial_.bytes(), status); used > 0) partial_.release();
+  }
+  if (status && !bytes.empty()) {
+    size_t used = parse_frames(bytes, status);
+    if (status && used < bytes.size()) partial_.append(bytes.subspan(used));
+  }
+  if (!status) fail(status.error().code, status.error().detail);
+  return !failed_;
+}
+
+size_t Connection::consume_preface(std::span<const uint8_t> bytes, Status& status) {
+  size_t n = std::min(bytes.size(), kPreface.size() - preface_seen_);
+  if (std::memcmp(bytes.data(), kPreface.data() + preface_seen_, n) != 0) {
+    status = error_of(ErrorCode::ProtocolError, "not an HTTP/2 connection preface");
+  }
+  preface_seen_ += n;
+  return n;
+}
+
+// Returns the bytes of the whole frames it handled.
+size_t Connection::parse_frames(std::span<const uint8_t> bytes, Status& status) {
+  size_t used = 0;
+  while (bytes.size() - used >= kFrameHeaderBytes) {
+    FrameHeader h = read_frame_header(bytes.data() + used);
+    if (h.length > kFrameBytesMax) {
+      status = error_of(ErrorCode::FrameSizeError, "frame longer than SETTINGS_MAX_FRAME_SIZE");
+      return used;
+    }
+    if (bytes.size() - used - kFrameHeaderBytes < h.length) break;
+    status = on_frame(h, bytes.data() + used + kFrameHeaderBytes);
+    used += kFrameHeaderBytes + h.length;
+    if (!status || failed_) return used;
+  }
+  return used;
+}
+
+Connection::Status Connection::on_frame(const FrameHeader& h, const uint8_t* payload) {
+  if (h.type == FrameType::Data && block_head_.stream_id == 0 && settings_received_) {
+    return on_data_frame(h, payload);
+  }
+  if (!settings_received_ && (h.type != FrameType::Settings || (h.flags & kFlagAck))) {
+    return error_of(ErrorCode::ProtocolError, "the first frame is not SETTINGS");
+  }
+  if (block_head_.stream_id != 0 && h.type != FrameType::Continuation) {
+    return error_of(ErrorCode::ProtocolError, "a header block was interrupted by another frame");
+  }
+  switch (h.type) {
+    case FrameType::Data: return on_data_frame(h, payload);
+    case FrameType::Headers: return on_headers_frame(h, payload);
+    case FrameType::Priority: return on_priority_frame(h, payload);
+    case FrameType::RstStream: return on_rst_frame(h, payload);
+    case FrameType::Settings: return on_settings_frame(h, payload);
+    case FrameType::PushPromise: return error_of(ErrorCode::ProtocolError, "PUSH_PROMISE although push is off");
+    case FrameType::Ping: return on_ping_frame(h, payload);
+    case FrameType::GoAway: return on_goaway_frame(h, payload);
+    case FrameType::WindowUpdate: return on_window_update_frame(h, payload);
+    case FrameType::Continuation: return on_continuation_frame(h, payload);
+  }
+  // RFC 9113 §5.5: unknown types are ignored.
+  if (!glitch(1)) return error_of(ErrorCode::EnhanceYourCalm, "too many frames of unknown type");
+  return {};
+}
+
+Connection::Status Connection::on_data_frame(const FrameHeader& h, const uint8_t* payload) {
+  if (h.stream_id == 0) return error_of(ErrorCode::ProtocolError, "DATA on stream 0");
+  uint32_t pad = 0;
+  uint32_t size = h.length;
+  if (h.flags & kFlagPadded) {
+    if (size < 1) return error_of(ErrorCode::FrameSizeError, "DATA too short for its flags");
+    if (payload[0] >= size) return error_of(ErrorCode::ProtocolError, "padding longer than the frame");
+    pad = 1u + payload[0];
+    size -= pad;
+    ++payload;
+  }
+  receive_window_ -= h.length;
+  if (receive_window_ < 0) return error_of(ErrorCode::FlowControlError, "connection window exceeded");
+  credit_connection(h.length);
+  bool end = h.flags & kFlagEndStream;
+  if (size == 0 && !end && !empties_.spend(1, now_)) {
+    return error_of(ErrorCode::EnhanceYourCalm, "too many empty DATA frames");
+  }
+  uint32_t index = table_.find(h.stream_id);
+  if (index == UINT32_MAX) {
+    if (is_idle(h.stream_id)) return error_of(ErrorCode::ProtocolError, "DATA on an idle stream");
+    if (recently_reset(h.stream_id)) return {};
+    if (!resets_.spend(1, now_)) return error_of(ErrorCode::EnhanceYourCalm, "too many frames on closed streams");
+    send_rst(h.stream_id, ErrorCode::StreamClosed);
+    return {};
+  }
+  StreamHandle handle = shared_.streams.at(index);
+  Stream& s = *shared_.streams.resolve(handle);
+  ErrorCode code = ErrorCode::NoError;
+  if (!s.may_receive()) {
+    code = ErrorCode::StreamClosed;
+  } else if (static_cast<int64_t>(s.receive_window) < h.length) {
+    code = ErrorCode::FlowControlError;
+  } else if (!s.head_received) {
+    code = ErrorCode::ProtocolError;
+  } else if (s.content_left >= 0) {
+    s.content_left -= size;
+    if (s.content_left < 0 || (end && s.content_left != 0)) code = ErrorCode::ProtocolError;
+  }
+  if (code != ErrorCode::NoError) {
+    stream_error(handle, s, code);
+    return resets_.spend(2, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many stream errors");
+  }
+  s.receive_window -= static_cast<int32_t>(h.length);
+  if (size > 0) {
+    empties_.earn();
+    control_.earn();
+  }
+  if (end) s.state = next_state(s.state, StreamEvent::RemoteEnd);
+  sink_.on_data(handle, s, {payload, size}, end);
+  Stream* still = shared_.streams.resolve(handle);
+  if (still == nullptr) return {};
+  if (pad > 0) consume(handle, pad);
+  if (end) remote_end(handle, *still);
+  return {};
+}
+
+Connection::Status Connection::on_headers_frame(const FrameHeader& h, const uint8_t* payload) {
+  if (h.stream_id == 0) return error_of(ErrorCode::ProtocolError, "HEADERS on stream 0");
+  uint32_t size = h.length;
+  uint32_t pad = 0;
+  if (h.flags & kFlagPadded) {
+    if (size < 1) return error_of(ErrorCode::FrameSizeError, "HEADERS too short for its flags");
+    pad = *payload++;
+    --size;
+  }
+  block_head_ = h;
+  if (h.flags & kFlagPriority) {
+    if (size < 5) return error_of(ErrorCode::FrameSizeError, "HEADERS too short for its flags");
+    // RFC 9113 §5.3.2 deprecates priorities; the self-dependency of RFC 7540 §5.3.1 is still an error.
+    if ((read_u32(payload) & kStreamIdMax) == h.stream_id) {
+      return error_of(ErrorCode::ProtocolError, "stream depends on itself");
+    }
+    payload += 5;
+    size -= 5;
+  }
+  if (pad > size) return error_of(ErrorCode::ProtocolError, "padding longer than the frame");
+  size -= pad;
+  if (h.flags & kFlagEndHeaders) return on_header_block({payload, size});
+  continuations_ = 0;
+  header_block_.append(payload, size);
+  return {};
+}
+
+Connection::Status Connection::on_continuation_frame(const FrameHeader& h, const uint8_t* payload) {
+  if (block_head_.stream_id == 0 || h.stream_id != block_head_.stream_id) {
+    return error_of(ErrorCode::ProtocolError, "CONTINUATION without a header block to continue");
+  }
+  if (++continuations_ > kContinuationsMax || header_block_.size() + h.length > kHeaderBlockBytesMax) {
+    return error_of(ErrorCode::EnhanceYourCalm, "header block too long");
+  }
+  if (h.length == 0 && !(h.flags & kFlagEndHeaders) && !glitch(100)) {
+    return error_of(ErrorCode::EnhanceYourCalm, "empty CONTINUATION frames");
+  }
+  header_block_.append(payload, h.length);
+  if (!(h.flags & kFlagEndHeaders)) return {};
+  Status status = on_header_block(header_block_.bytes());
+  header_block_.release();
+  return status;
+}
+
+Connection::Status Connection::on_header_block(std::span<const uint8_t> block) {
+  FrameHeader h = block_head_;
+  block_head_ = {};
+  HeaderList& list = shared_.headers;
+  list.clear();
+  // The block is decoded whatever becomes of the stream: the table is the connection's.
+  if (!decoder_.decode(block, shared_.arena, list)) {
+    return error_of(ErrorCode::CompressionError, "header block does not decode");
+  }
+  bool end = h.flags & kFlagEndStream;
+  uint32_t index = table_.find(h.stream_id);
+  StreamHandle handle;
+  if (index != UINT32_MAX) {
+    handle = shared_.streams.at(index);
+    Stream& s = *shared_.streams.resolve(handle);
+    if (!s.may_receive()) {
+      stream_error(handle, s, ErrorCode::StreamClosed);
+      return resets_.spend(2, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many stream errors");
+    }
+  } else if (options_.role == Role::Server) {
+    if (Status status = new_peer_stream(h.stream_id, handle); !status) return status;
+  } else {
+    if (is_idle(h.stream_id)) return error_of(ErrorCode::ProtocolError, "HEADERS on an idle stream");
+    if (recently_reset(h.stream_id)) return {};
+    send_rst(h.stream_id, ErrorCode::StreamClosed);
+    return glitch(10) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many frames on closed streams");
+  }
+  Stream* s = shared_.streams.resolve(handle);
+  return s == nullptr ? Status{} : deliver_headers(s, handle, end);
+}
+
+Connection::Status Connection::new_peer_stream(uint32_t id, StreamHandle& out) {
+  if (id % 2 == 0) return error_of(ErrorCode::ProtocolError, "stream id with the parity of a server");
+  if (id <= last_peer_id_) {
+    if (recently_reset(id)) return {};
+    return error_of(ErrorCode::StreamClosed, "HEADERS on a closed stream");
+  }
+  last_peer_id_ = id;
+  // After the final GOAWAY a stream is refused too, so that its client may safely send it elsewhere.
+  if (goaway_final_ || table_.size() >= options_.max_concurrent_streams) {
+    send_rst(id, ErrorCode::RefusedStream);
+    return resets_.spend(1, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many refused streams");
+  }
+  last_accepted_id_ = id;
+  out = shared_.streams.emplace();
+  Stream& s = *shared_.streams.resolve(out);
+  s.id = id;
+  s.send_window = static_cast<int32_t>(peer_initial_window_);
+  s.receive_window = static_cast<int32_t>(options_.stream_window_bytes);
+  table_.insert(id, out.index);
+  return {};
+}
+
+Connection::Status Connection::deliver_headers(Stream* s, StreamHandle handle, bool end_stream) {
+  HeaderList& list = shared_.headers;
+  MessageHead head;
+  auto kind = s->head_received ? HeadersEvent::Kind::Trailers : HeadersEvent::Kind::Head;
+  bool good = !list.malformed;
+  if (kind == HeadersEvent::Kind::Trailers) {
+    good = good && end_stream && !list.too_large && check_trailers(list);
+    if (s->content_left > 0) good = false;
+  } else if (!list.too_large) {
+    good = good && (options_.role == Role::Server ? check_request(list, head) : check_response(list, head));
+    if (good && options_.role == Role::Client && head.status < 200) {
+      kind = HeadersEvent::Kind::Informational;
+      good = !end_stream && head.status != 101;
+    }
+  }
+  if (good && kind == HeadersEvent::Kind::Head) {
+    s->head_received = true;
+    bool bodiless = head.status == 204 || head.status == 304 || s->expects_no_body;
+    s->content_left = bodiless ? -1 : head.content_length;
+    good = !(end_stream && s->content_left > 0);
+  }
+  if (!good) {
+    stream_error(handle, *s, ErrorCode::ProtocolError);
+    return resets_.spend(2, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many stream errors");
+  }
+  if (end_stream) s->state = next_state(s->state, StreamEvent::RemoteEnd);
+  sink_.on_headers(handle, *s, HeadersEvent{kind, list, head, end_stream});
+  if (!end_stream) return {};
+  if (Stream* still = shared_.streams.resolve(handle)) remote_end(handle, *still);
+  return {};
+}
+
+Connection::Status Connection::on_rst_frame(const FrameHeader& h, const uint8_t* payload) {
+  if (h.length != 4) return error_of(ErrorCode::FrameSizeError, "RST_STREAM of wrong length");
+  if (h.stream_id == 0) return error_of(ErrorCode::ProtocolError, "RST_STREAM on stream 0");
+  uint32_t index = table_.find(h.stream_id);
+  if (index == UINT32_MAX) {
+    if (is_idle(h.stream_id)) return error_of(ErrorCode::ProtocolError, "RST_STREAM on an idle stream");
+    return {};
+  }
+  StreamHandle handle = shared_.streams.at(index);
+  Stream& s = *shared_.streams.resolve(handle);
+  s.state = next_state(s.state, StreamEvent::Reset);
+  sink_.on_reset(handle, s, static_cast<ErrorCode>(read_u32(payload)), Sink::ResetBy::Remote);
+  if (Stream* still = shared_.streams.resolve(handle)) drop(handle, *still);
+  // A target's resets harm only its own streams; a client's are budgeted (CVE-2023-44487).
+  if (options_.role == Role::Server && !resets_.spend(1, now_)) {
+    return error_of(ErrorCode::EnhanceYourCalm, "too many RST_STREAM frames");
+  }
+  return {};
+}
+
+Connection::Status Connection::on_priority_frame(const FrameHeader& h, const uint8_t* payload) {
+  if (h.stream_id == 0) return error_of(ErrorCode::ProtocolError, "PRIORITY on stream 0");
+  if (!control_.spend(1, now_)) return error_of(ErrorCode::EnhanceYourCalm, "too many PRIORITY frames");
+  bool wrong_length = h.length != 5;
+  if (!wrong_length && (read_u32(payload) & kStreamIdMax) != h.stream_id) return {};
+  ErrorCode code = wrong_length ? ErrorCode::FrameSizeError : ErrorCode::ProtocolError;
+  uint32_t index = table_.find(h.stream_id);
+  if (index == UINT32_MAX) {
+    if (is_idle(h.stream_id)) return error_of(code, "malformed PRIORITY on an idle stream");
+    return {};
+  }
+  StreamHandle handle = shared_.streams.at(index);
+  stream_error(handle, *shared_.streams.resolve(handle), code);
+  return resets_.spend(2, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many stream errors");
+}
+
+Connection::Status Connection::on_window_update_frame(const FrameHeader& h, const uint8_t* payload) {
+  if (h.length != 4) return error_of(ErrorCode::FrameSizeError, "WINDOW_UPDATE of wrong length");
+  uint32_t increment = read_u32(payload) & kStreamIdMax;
+  if (h.stream_id == 0) {
+    if (increment == 0) return error_of(ErrorCode::ProtocolError, "WINDOW_UPDATE of 0");
+    send_window_ += increment;
+    if (send_window_ > kWindowMax) return error_of(ErrorCode::FlowControlError, "connection window over 2^31-1");
+    return {};
+  }
+  uint32_t index = table_.find(h.stream_id);
+  if (index == UINT32_MAX) {
+    if (is_idle(h.stream_id)) return error_of(ErrorCode::ProtocolError, "WINDOW_UPDATE on an idle stream");
+    return {};
+  }
+  StreamHandle handle = shared_.streams.at(index);
+  Stream& s = *shared_.streams.resolve(handle);
+  if (increment == 0 || s.send_window + static_cast<int64_t>(increment) > kWindowMax) {
+    stream_error(handle, s, increment == 0 ? ErrorCode::ProtocolError : ErrorCode::FlowControlError);
+    return resets_.spend(2, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many stream errors");
+  }
+  s.send_window += static_cast<int32_t>(increment);
+  if (s.pending != nullptr) block(handle, s);
+  return {};
+}
+
+}  // namespace weir::http::h2

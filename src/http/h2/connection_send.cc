@@ -1,0 +1,306 @@
+// Construction, submissions, and what waits for windows.
+#include <algorithm>
+
+#include "base/assert.h"
+#include "http/h2/connection.h"
+#include "http/packed_fields.h"
+
+namespace weir::http::h2 {
+
+namespace {
+// Assumed until the peer's SETTINGS say otherwise; what exceeds the truth is refused and sent again.
+constexpr uint32_t kPeerStreamsAssumed = 100;
+
+uint8_t* put_setting(uint8_t* p, SettingId id, uint32_t value) {
+  p[0] = 0;
+  p[1] = static_cast<uint8_t>(id);
+  write_u32(p + 2, value);
+  return p + 6;
+}
+}  // namespace
+
+Connection::Connection(const ConnectionOptions& options, const Shared& shared, Sink& sink)
+    : options_(options),
+      shared_(shared),
+      sink_(sink),
+      decoder_(options.hpack),
+      output_(shared.buffers),
+      partial_(shared.buffers),
+      header_block_(shared.buffers),
+      peer_max_streams_(kPeerStreamsAssumed) {}
+
+Connection::~Connection() {
+  table_.for_each([&](uint32_t, uint32_t index) { shared_.streams.release(shared_.streams.at(index)); });
+}
+
+void Connection::start() {
+  note_output();
+  if (options_.role == Role::Client) output_.append(kPreface.data(), kPreface.size());
+  uint8_t settings[6 * 5];
+  uint8_t* p = settings;
+  if (options_.role == Role::Server) {
+    p = put_setting(p, SettingId::MaxConcurrentStreams, options_.max_concurrent_streams);
+  } else {
+    p = put_setting(p, SettingId::EnablePush, 0);
+  }
+  p = put_setting(p, SettingId::InitialWindowSize, options_.stream_window_bytes);
+  p = put_setting(p, SettingId::MaxHeaderListSize, options_.hpack.list_bytes_max);
+  if (options_.hpack.table_bytes != 4096) p = put_setting(p, SettingId::HeaderTableSize, options_.hpack.table_bytes);
+  auto size = static_cast<uint32_t>(p - settings);
+  write_frame_header(output_.reserve(kFrameHeaderBytes), {size, FrameType::Settings, 0, 0});
+  output_.commit(kFrameHeaderBytes);
+  output_.append(settings, size);
+  if (options_.connection_window_bytes > kDefaultWindow) {
+    append_u32_frame(output_, FrameType::WindowUpdate, 0, options_.connection_window_bytes - kDefaultWindow);
+    receive_window_ = options_.connection_window_bytes;
+  }
+}
+
+bool Connection::can_open_stream() const {
+  return !failed_ && !goaway_received_ && next_local_id_ < kStreamIdMax && table_.size() < peer_max_streams_;
+}
+
+StreamHandle Connection::open_stream(uint64_t user) {
+  WEIR_ASSERT(options_.role == Role::Client);
+  if (!can_open_stream()) return {};
+  StreamHandle handle = shared_.streams.emplace();
+  Stream& s = *shared_.streams.resolve(handle);
+  s.id = next_local_id_;
+  next_local_id_ += 2;
+  s.user = user;
+  s.send_window = static_cast<int32_t>(peer_initial_window_);
+  s.receive_window = static_cast<int32_t>(options_.stream_window_bytes);
+  table_.insert(s.id, handle.index);
+  return handle;
+}
+
+void Connection::send_headers(StreamHandle handle, std::span<const Field> fields, bool end_stream) {
+  Stream* s = shared_.streams.resolve(handle);
+  if (s == nullptr || failed_ || !s->may_send()) return;
+  if (s->pending != nullptr) {  // the body waits, so its trailers wait behind it
+    pack_fields(fields, s->pending->trailers);
+    s->pending->has_trailers = true;
+    s->pending->end_stream = end_stream;
+    return;
+  }
+  note_output();
+  write_header_frames(s->id, fields, end_stream);
+  if (end_stream) local_end(handle, *s);
+}
+
+void Connection::write_header_frames(uint32_t id, std::span<const Field> fields, bool end_stream) {
+  size_t start = output_.size();
+  output_.reserve(kFrameHeaderBytes);
+  output_.commit(kFrameHeaderBytes);
+  encoder_.begin_block(output_);
+  for (const Field& f : fields) encoder_.encode(f, output_);
+  size_t length = output_.size() - start - kFrameHeaderBytes;
+  uint8_t end_flag = end_stream ? kFlagEndStream : uint8_t{0};
+  if (length <= kFrameBytesMax) {
+    write_frame_header(output_.data() + start, {static_cast<uint32_t>(length), FrameType::Headers,
+                                                static_cast<uint8_t>(kFlagEndHeaders | end_flag), id});
+    return;
+  }
+  // Rare: the block is cut into HEADERS and CONTINUATION frames behind the bytes already queued.
+  std::vector<uint8_t> block(output_.data() + start + kFrameHeaderBytes, output_.data() + output_.size());
+  output_.truncate(start);
+  for (size_t at = 0; at < block.size(); at += kFrameBytesMax) {
+    size_t size = std::min<size_t>(kFrameBytesMax, block.size() - at);
+    bool last = at + size == block.size();
+    FrameHeader h{static_cast<uint32_t>(size), at == 0 ? FrameType::Headers : FrameType::Continuation,
+                  static_cast<uint8_t>((last ? kFlagEndHeaders : 0) | (at == 0 ? end_flag : 0)), id};
+    write_frame_header(output_.reserve(kFrameHeaderBytes), h);
+    output_.commit(kFrameHeaderBytes);
+    output_.append(block.data() + at, size);
+  }
+}
+
+size_t Connection::sendable(const Stream& s) const {
+  if (output_.size() >= options_.output_high_bytes) return 0;
+  int64_t window = std::min<int64_t>(s.send_window, send_window_);
+  return window > 0 ? static_cast<size_t>(window) : 0;
+}
+
+void Connection::write_data_frame(uint32_t id, const uint8_t* bytes, size_t size, bool end_stream) {
+  uint8_t* p = output_.reserve(kFrameHeaderBytes + size);
+  write_frame_header(p, {static_cast<uint32_t>(size), FrameType::Data, end_stream ? kFlagEndStream : uint8_t{0}, id});
+  if (size > 0) std::memcpy(p + kFrameHeaderBytes, bytes, size);
+  output_.commit(kFrameHeaderBytes + size);
+}
+
+size_t Connection::send_data(StreamHandle handle, std::span<const uint8_t> bytes, bool end_stream) {
+  Stream* s = shared_.streams.resolve(handle);
+  if (s == nullptr || failed_ || !s->may_send()) return bytes.size();  // nobody will take them: credit goes back
+  size_t sent = 0;
+  if (s->pending == nullptr) {
+    size_t allowed = sendable(*s);
+    while (sent < bytes.size() && allowed > 0) {
+      size_t n = std::min({bytes.size() - sent, allowed, size_t{kFrameBytesMax}});
+      bool last = sent + n == bytes.size();
+      note_output();
+      write_data_frame(s->id, bytes.data() + sent, n, last && end_stream);
+      sent += n;
+      allowed -= n;
+      s->send_window -= static_cast<int32_t>(n);
+      send_window_ -= static_cast<int64_t>(n);
+    }
+    if (bytes.empty()) {
+      if (!end_stream) return 0;  // nothing to say
+      note_output();
+      write_data_frame(s->id, nullptr, 0, true);
+    }
+    if (sent == bytes.size()) {
+      if (end_stream) local_end(handle, *s);
+      return sent;
+    }
+    s->pending = std::make_unique<PendingOutput>(shared_.buffers);
+    block(handle, *s);
+  }
+  s->pending->data.append(bytes.subspan(sent));
+  s->pending->end_stream = end_stream;
+  pending_bytes_ += bytes.size() - sent;
+  return sent;
+}
+
+void Connection::block(StreamHandle handle, Stream& s) {
+  if (s.queued) return;
+  s.queued = true;
+  blocked_.push_back(handle);
+}
+
+void Connection::pump() {
+  if (blocked_.empty() || failed_) return;
+  // One frame per stream and round, so that streams share the connection's window evenly.
+  bool progress = true;
+  while (progress && !blocked_.empty()) {
+    progress = false;
+    std::vector<StreamHandle> round;
+    round.swap(blocked_);
+    for (StreamHandle handle : round) {
+      Stream* s = shared_.streams.resolve(handle);
+      if (s == nullptr || !s->queued) continue;
+      s->queued = false;
+      if (s->pending != nullptr && pump_stream(handle, *s)) progress = true;
+    }
+  }
+}
+
+// Writes one frame of what waits; true when something went out.
+bool Connection::pump_stream(StreamHandle handle, Stream& s) {
+  PendingOutput& pending = *s.pending;
+  size_t n = std::min({sendable(s), pending.data.size(), size_t{kFrameBytesMax}});
+  if (n == 0 && !pending.data.empty()) {
+    if (s.send_window > 0) block(handle, s);  // else its own WINDOW_UPDATE brings it back
+    return false;
+  }
+  bool last = n == pending.data.size();
+  bool end = last && pending.end_stream;
+  note_output();
+  if (n > 0) {
+    write_data_frame(s.id, pending.data.data(), n, end && !pending.has_trailers);
+    pending.data.consume(n);
+    s.send_window -= static_cast<int32_t>(n);
+    send_window_ -= static_cast<int64_t>(n);
+    pending_bytes_ -= n;
+  }
+  if (!last) {
+    block(handle, s);
+  } else {
+    if (pending.has_trailers) {
+      std::vector<Field> fields;
+      unpack_fields(pending.trailers.bytes(), fields);
+      write_header_frames(s.id, fields, end);
+    } else if (n == 0 && end) {
+      write_data_frame(s.id, nullptr, 0, true);
+    }
+    s.pending.reset();
+  }
+  sink_.on_sent(handle, s, n);
+  Stream* still = shared_.streams.resolve(handle);
+  if (end && still != nullptr) local_end(handle, *still);
+  return true;
+}
+
+void Connection::local_end(StreamHandle handle, Stream& s) {
+  s.state = next_state(s.state, StreamEvent::LocalEnd);
+  if (s.state == StreamState::HalfClosedLocal && s.reset_after_end) {
+    send_rst(s.id, ErrorCode::NoError);
+    s.state = StreamState::Closed;
+  }
+  if (s.state == StreamState::Closed) drop(handle, s);
+}
+
+void Connection::reset_after_end(StreamHandle handle) {
+  Stream* s = shared_.streams.resolve(handle);
+  if (s == nullptr) return;
+  if (s->state == StreamState::HalfClosedLocal) return reset(handle, ErrorCode::NoError);
+  s->reset_after_end = true;
+}
+
+// The state moved before the sink was told; here the record goes when both sides are through.
+void Connection::remote_end(StreamHandle handle, Stream& s) {
+  if (s.state != StreamState::Closed || s.pending != nullptr) return;
+  resets_.earn();
+  drop(handle, s);
+}
+
+void Connection::drop(StreamHandle handle, Stream& s) {
+  if (s.pending != nullptr) pending_bytes_ -= s.pending->data.size();
+  table_.erase(s.id);
+  shared_.streams.release(handle);
+}
+
+void Connection::send_rst(uint32_t id, ErrorCode code) {
+  note_output();
+  append_u32_frame(output_, FrameType::RstStream, id, static_cast<uint32_t>(code));
+  if (reset_ids_.size() < kResetIdsKept) {
+    reset_ids_.push_back(id);
+  } else {
+    reset_ids_[reset_next_++ % kResetIdsKept] = id;
+  }
+}
+
+bool Connection::recently_reset(uint32_t id) const {
+  return std::find(reset_ids_.begin(), reset_ids_.end(), id) != reset_ids_.end();
+}
+
+bool Connection::is_idle(uint32_t id) const {
+  bool ours = (id % 2 == 1) == (options_.role == Role::Client);
+  return ours ? id >= next_local_id_ : id > last_peer_id_;
+}
+
+void Connection::stream_error(StreamHandle handle, Stream& s, ErrorCode code) {
+  send_rst(s.id, code);
+  s.state = StreamState::Closed;
+  sink_.on_reset(handle, s, code, Sink::ResetBy::Local);
+  if (Stream* still = shared_.streams.resolve(handle)) drop(handle, *still);
+}
+
+void Connection::reset(StreamHandle handle, ErrorCode code) {
+  Stream* s = shared_.streams.resolve(handle);
+  if (s == nullptr) return;
+  if (!failed_ && s->state != StreamState::Closed) send_rst(s->id, code);
+  drop(handle, *s);
+}
+
+void Connection::credit_connection(size_t bytes) {
+  receive_unreturned_ += static_cast<uint32_t>(bytes);
+  if (receive_unreturned_ < options_.connection_window_bytes / 2) return;
+  note_output();
+  append_u32_frame(output_, FrameType::WindowUpdate, 0, receive_unreturned_);
+  receive_window_ += receive_unreturned_;
+  receive_unreturned_ = 0;
+}
+
+void Connection::consume(StreamHandle handle, size_t bytes) {
+  Stream* s = shared_.streams.resolve(handle);
+  if (s == nullptr || failed_ || !s->may_receive()) return;
+  s->receive_unreturned += static_cast<uint32_t>(bytes);
+  if (s->receive_unreturned < options_.stream_window_bytes / 2) return;
+  note_output();
+  append_u32_frame(output_, FrameType::WindowUpdate, s->id, s->receive_unreturned);
+  s->receive_window += static_cast<int32_t>(s->receive_unreturned);
+  s->receive_unreturned = 0;
+}
+
+}  // namespace weir::http::h2

@@ -1,0 +1,198 @@
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/assert.h"
+#include "http/h2/hpack.h"
+#include "http/h2/hpack_bytes.h"
+#include "http/h2/hpack_ring.h"
+#include "http/h2/hpack_static.h"
+
+namespace weir::http::h2 {
+
+namespace {
+
+constexpr uint32_t kEncoderTableBytesMax = 4096;
+constexpr size_t kIndexedValueMax = 1024;  // longer values are not worth a quarter of the table
+constexpr uint32_t kSlots = 256;           // at least twice the entries that fit into the table
+constexpr uint32_t kProbes = 4;
+constexpr uint32_t kSeenSlots = 128;
+constexpr uint32_t kNotFound = UINT32_MAX;
+constexpr uint8_t kIndexed = 0x80, kWithIndexing = 0x40, kSizeUpdate = 0x20, kNeverIndexed = 0x10;
+
+// The static entries whose values are worth a look before the dynamic table, by token.
+struct StaticRange {
+  uint8_t first;
+  uint8_t last;
+};
+constexpr std::array<StaticRange, static_cast<size_t>(Token::LastPseudo) + 1> kStaticRanges = {
+    {{1, 1}, {2, 3}, {4, 5}, {6, 7}, {8, 14}, {1, 0}}};
+
+}  // namespace
+
+// Finds entries by hash: `slots` holds the lower halves of entry numbers. Nothing is ever removed: a number
+// that is no longer among the entries is a free slot, and an entry whose slot was taken by another is just
+// not found any more.
+struct HpackEncoder::Table {
+  Table() : ring(kDefaultTableBytes, kEncoderTableBytesMax) {}
+
+  uint32_t age_in(uint32_t slot) const { return static_cast<uint16_t>(ring.newest() - slots[slot % kSlots]); }
+  uint32_t find(const Field& field, uint32_t hash) const;
+  uint32_t name_index(Token token, uint8_t known_name) const;
+  void insert(const Field& field, uint32_t hash, Token token, uint8_t known_name);
+  // Whether this pair came before (or one with the same hash, which costs nothing but room); notes it.
+  bool seen_before(uint32_t hash) {
+    uint32_t& slot = seen[(hash >> 8) % kSeenSlots];
+    bool same = slot == hash;
+    slot = hash;
+    return same;
+  }
+  void literal(const Field& field, uint32_t hash, Token token, Buffer& out);
+
+  HpackRing ring;
+  std::array<uint16_t, kSlots> slots{};
+  std::array<uint32_t, kSeenSlots> seen{};
+  std::array<uint32_t, kTokenCount> newest_of_token{};  // entry numbers, perhaps evicted
+};
+
+[[gnu::always_inline]] inline uint32_t HpackEncoder::Table::find(const Field& field, uint32_t hash) const {
+  for (uint32_t probe = 0; probe < kProbes; ++probe) {
+    uint32_t age = age_in(hash + probe);
+    if (age >= ring.count()) continue;
+    const HpackRing::Entry& entry = ring.at_age(age);
+    if (entry.hash != hash || entry.value_size != field.value.size()) continue;
+    // A known name mostly is the very same bytes.
+    if (entry.name_size != field.name.size()) continue;
+    const char* name = ring.name(entry).data();
+    if (name != field.name.data() && !bytes_equal(name, field.name.data(), entry.name_size)) continue;
+    const char* value = ring.bytes(entry) + entry.name_stored;
+    if (bytes_equal(value, field.value.data(), entry.value_size)) return age;
+  }
+  return kNotFound;
+}
+
+// 0 when the name stands in neither table.
+uint32_t HpackEncoder::Table::name_index(Token token, uint8_t known_name) const {
+  if (uint32_t index = kStaticIndexOfName[known_name]; index != 0) return index;
+  if (token == Token::Other || ring.count() == 0) return 0;
+  uint32_t age = ring.newest() - newest_of_token[static_cast<size_t>(token)];
+  if (age >= ring.count() || ring.at_age(age).token != token) return 0;
+  return kStaticCount + 1 + age;
+}
+
+void HpackEncoder::Table::insert(const Field& field, uint32_t hash, Token token, uint8_t known_name) {
+  HpackRing::Entry entry{};
+  entry.hash = hash;
+  entry.token = token;
+  entry.known_name = known_name;
+  entry.name_size = static_cast<uint16_t>(field.name.size());
+  entry.value_size = static_cast<uint16_t>(field.value.size());
+  ring.insert(entry, field.name.data(), field.value.data());
+  if (token != Token::Other) newest_of_token[static_cast<size_t>(token)] = ring.newest();
+  // The new entry is not in `slots` yet, but its age is 0: a slot with a stale equal number counts as free.
+  uint32_t best = hash;
+  uint32_t best_age = 0;
+  for (uint32_t probe = 0; probe < kProbes; ++probe) {
+    uint32_t age = age_in(hash + probe);
+    if (age == 0) age = kNotFound;
+    if (age > best_age) {
+      best = hash + probe;
+      best_age = age;
+    }
+  }
+  slots[best % kSlots] = static_cast<uint16_t>(ring.newest());
+}
+
+[[gnu::noinline]] void HpackEncoder::Table::literal(const Field& field, uint32_t hash, Token token, Buffer& out) {
+  uint8_t known_name = known_name_of(token);
+  if (known_name == 0) known_name = find_known_name(field.name, bytes_hash(field.name));
+  uint32_t index = name_index(token, known_name);
+  uint8_t* const start = out.reserve(field.name.size() + field.value.size() + 3 * kIntegerBytesMax);
+  uint8_t* to = start;
+  // The entries with an empty value, and accept-encoding.
+  bool is_static = index != 0 && index <= kStaticCount;
+  if (is_static && !field.never_indexed && kStaticTable[index].field.value == field.value) {
+    out.commit(static_cast<size_t>(append_integer(to, kIndexed, 7, index) - start));
+    return;
+  }
+  bool keep = false;
+  if (field.never_indexed) {
+    to = append_integer(to, kNeverIndexed, 4, index);
+  } else {
+    size_t size = field.name.size() + field.value.size() + kEntryOverhead;
+    keep = field.value.size() <= kIndexedValueMax && size <= ring.size_max() && seen_before(hash);
+    to = keep ? append_integer(to, kWithIndexing, 6, index) : append_integer(to, 0, 4, index);
+  }
+  auto append_text = [&to](std::string_view text) {
+    to = append_integer(to, 0, 7, static_cast<uint32_t>(text.size()));
+    if (!text.empty()) std::memcpy(to, text.data(), text.size());
+    to += text.size();
+  };
+  if (index == 0) append_text(field.name);
+  append_text(field.value);
+  out.commit(static_cast<size_t>(to - start));
+  if (keep) insert(field, hash, token, known_name);
+}
+
+HpackEncoder::HpackEncoder() = default;
+HpackEncoder::~HpackEncoder() = default;
+
+uint32_t HpackEncoder::table_bytes_used() const { return table_ ? table_->ring.size() : 0; }
+
+void HpackEncoder::set_peer_table_bytes(uint32_t bytes) {
+  peer_table_bytes_ = std::min(bytes, kEncoderTableBytesMax);
+  pending_min_ = std::min(pending_min_, peer_table_bytes_);
+  size_changed_ = true;
+}
+
+void HpackEncoder::begin_block(Buffer& out) {
+  if (!table_) table_ = std::make_unique<Table>();
+  if (!size_changed_) [[likely]] return;
+  HpackRing& ring = table_->ring;
+  auto announce = [&](uint32_t size) {
+    uint8_t* to = out.reserve(kIntegerBytesMax);
+    out.commit(static_cast<size_t>(append_integer(to, kSizeUpdate, 5, size) - to));
+    ring.resize(size);
+  };
+  // The peer may have shrunk the table and grown it again: it must see us go through the smallest size.
+  if (pending_min_ < ring.size_max() && pending_min_ < peer_table_bytes_) announce(pending_min_);
+  if (peer_table_bytes_ != ring.size_max()) announce(peer_table_bytes_);
+  pending_min_ = UINT32_MAX;
+  size_changed_ = false;
+}
+
+void HpackEncoder::encode(const Field& field, Buffer& out) {
+  WEIR_ASSERT(table_ != nullptr);
+  Table& table = *table_;
+  uint32_t hash = field.hash;
+  Token token = field.token;
+  if (hash == 0) [[unlikely]] {
+    hash = field_hash(field.name, field.value);
+    if (token == Token::Other) token = token_of(field.name);
+  }
+  if (!field.never_indexed) [[likely]] {
+    uint32_t index = kNotFound;
+    if (token <= Token::LastPseudo) {
+      StaticRange range = kStaticRanges[static_cast<size_t>(token)];
+      for (uint32_t i = range.first; i <= range.last; ++i) {
+        const Field& known = kStaticTable[i].field;
+        if (known.hash == hash && known.value == field.value) {
+          index = i;
+          break;
+        }
+      }
+    }
+    if (index == kNotFound) {
+      uint32_t age = table.find(field, hash);
+      if (age != kNotFound) index = kStaticCount + 1 + age;
+    }
+    if (index != kNotFound) [[likely]] {
+      uint8_t* to = out.reserve(kIntegerBytesMax);
+      out.commit(static_cast<size_t>(append_integer(to, kIndexed, 7, index) - to));
+      return;
+    }
+  }
+  table.literal(field, hash, token, out);
+}
+
+}  // namespace weir::http::h2

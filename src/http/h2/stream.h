@@ -1,0 +1,99 @@
+// One HTTP/2 stream as its connection sees it, and the table that finds it by id.
+//
+//                    local END_STREAM
+//        Open ───────────────────────────▶ HalfClosedLocal
+//          │ remote END_STREAM                    │ remote END_STREAM
+//          ▼                 local END_STREAM     ▼
+//   HalfClosedRemote ──────────────────────▶  Closed  ◀── RST_STREAM from anywhere
+//
+// (RFC 9113 §5.1. Idle streams have no record, reserved ones do not exist: push is off.)
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/slab.h"
+
+namespace weir::http::h2 {
+
+enum class StreamState : uint8_t { Open, HalfClosedLocal, HalfClosedRemote, Closed };
+enum class StreamEvent : uint8_t { LocalEnd, RemoteEnd, Reset };
+
+// The transition table; Closed absorbs everything.
+constexpr StreamState next_state(StreamState state, StreamEvent event) {
+  constexpr StreamState kTable[4][3] = {
+      // LocalEnd                       RemoteEnd                       Reset
+      {StreamState::HalfClosedLocal, StreamState::HalfClosedRemote, StreamState::Closed},  // Open
+      {StreamState::HalfClosedLocal, StreamState::Closed, StreamState::Closed},            // HalfClosedLocal
+      {StreamState::Closed, StreamState::HalfClosedRemote, StreamState::Closed},           // HalfClosedRemote
+      {StreamState::Closed, StreamState::Closed, StreamState::Closed},                     // Closed
+  };
+  return kTable[static_cast<int>(state)][static_cast<int>(event)];
+}
+
+// What could not be written yet: body bytes behind a closed window, and what follows them.
+struct PendingOutput {
+  explicit PendingOutput(BufferPool& pool) : data(pool), trailers(pool) {}
+  Buffer data;
+  Buffer trailers;           // packed fields (packed_fields.h), empty when there are none
+  bool has_trailers = false;
+  bool end_stream = false;   // END_STREAM goes with the last byte (or with the trailers)
+};
+
+struct Stream {
+  uint32_t id = 0;
+  StreamState state = StreamState::Open;
+  bool head_received = false;     // the head of the message came; the next HEADERS are trailers
+  bool queued = false;            // stands in the connection's list of blocked streams
+  bool reset_after_end = false;   // see Connection::reset_after_end()
+  bool expects_no_body = false;   // response to HEAD, or status 204/304: content-length is not checked
+  int32_t send_window = 0;        // may be negative after a SETTINGS change (RFC 9113 §6.9.2)
+  int32_t receive_window = 0;     // what the peer may still send
+  uint32_t receive_unreturned = 0;// consumed bytes not yet given back
+  int64_t content_left = -1;      // of the announced content-length; -1: none announced
+  uint64_t user = 0;              // the owner's: packed handle of the exchange
+  std::unique_ptr<PendingOutput> pending;
+
+  bool may_send() const { return state == StreamState::Open || state == StreamState::HalfClosedRemote; }
+  bool may_receive() const { return state == StreamState::Open || state == StreamState::HalfClosedLocal; }
+};
+
+using StreamPool = Slab<Stream>;
+using StreamHandle = Handle<Stream>;
+
+// id → slab index, open addressing. Ids of one peer grow by two, so the identity hash spreads well.
+class StreamTable {
+ public:
+  uint32_t find(uint32_t id) const {  // UINT32_MAX: not there
+    if (slots_.empty()) return UINT32_MAX;
+    for (size_t i = home(id);; i = (i + 1) & mask_) {
+      if (slots_[i].id == id) return slots_[i].index;
+      if (slots_[i].id == 0) return UINT32_MAX;
+    }
+  }
+  void insert(uint32_t id, uint32_t index);
+  void erase(uint32_t id);
+  size_t size() const { return size_; }
+  template <class F>
+  void for_each(F&& f) const {  // f(id, index); the table must not change meanwhile
+    for (const Slot& s : slots_) {
+      if (s.id != 0) f(s.id, s.index);
+    }
+  }
+
+ private:
+  struct Slot {
+    uint32_t id = 0;
+    uint32_t index = 0;
+  };
+  size_t home(uint32_t id) const { return (id >> 1) & mask_; }
+  void resize(size_t slots);
+
+  std::vector<Slot> slots_;
+  size_t mask_ = 0;
+  size_t size_ = 0;
+};
+
+}  // namespace weir::http::h2

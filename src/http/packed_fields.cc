@@ -1,0 +1,49 @@
+#include "http/packed_fields.h"
+
+#include <cstring>
+
+namespace weir::http {
+
+namespace {
+struct Entry {
+  uint32_t name_size;
+  uint32_t value_size;
+  uint32_t hash;
+  Token token;
+  bool never_indexed;
+};
+}  // namespace
+
+void pack_fields(std::span<const Field> fields, Buffer& out) {
+  size_t bytes = 0;
+  for (const Field& f : fields) bytes += sizeof(Entry) + f.name.size() + f.value.size();
+  uint8_t* p = out.reserve(bytes);
+  for (const Field& f : fields) {
+    Entry entry{static_cast<uint32_t>(f.name.size()), static_cast<uint32_t>(f.value.size()), f.hash, f.token,
+                f.never_indexed};
+    std::memcpy(p, &entry, sizeof entry);
+    p += sizeof entry;
+    if (!f.name.empty()) std::memcpy(p, f.name.data(), f.name.size());
+    p += f.name.size();
+    if (!f.value.empty()) std::memcpy(p, f.value.data(), f.value.size());
+    p += f.value.size();
+  }
+  out.commit(bytes);
+}
+
+void unpack_fields(std::span<const uint8_t> packed, std::vector<Field>& out) {
+  const uint8_t* p = packed.data();
+  const uint8_t* end = p + packed.size();
+  while (p < end) {
+    Entry entry;
+    std::memcpy(&entry, p, sizeof entry);
+    p += sizeof entry;
+    std::string_view name(reinterpret_cast<const char*>(p), entry.name_size);
+    p += entry.name_size;
+    std::string_view value(reinterpret_cast<const char*>(p), entry.value_size);
+    p += entry.value_size;
+    out.push_back({name, value, entry.hash, entry.token, entry.never_indexed});
+  }
+}
+
+}  // namespace weir::http

@@ -1,0 +1,65 @@
+// One request and its response: the pair of streams, and the state machine between them.
+//
+//   start ──▶ Waiting ──response head──▶ Responding ──response end──▶ over
+//               │ ▲                          │
+//    unprocessed│ │retry (another target)    ├─ reset / lost / deadline / cancel ──▶ over
+//               └─┘                          │
+//               └── reset / lost / deadline / cancel ──▶ over
+//
+// Every way out goes through Worker::end_exchange(), exactly once.
+#pragma once
+
+#include <cstdint>
+
+#include "base/clock.h"
+#include "base/slab.h"
+#include "http/h2/stream.h"
+#include "proxy/target.h"
+
+namespace weir::proxy {
+
+class Downstream;
+class Upstream;
+
+// A request that may have to be sent again: its head (packed fields) and the body bytes so far. Held until
+// the response begins, at most kReplayBytesMax.
+struct Replay {
+  explicit Replay(BufferPool& pool) : bytes(pool) {}
+  Buffer bytes;
+  uint32_t head_bytes = 0;
+  bool end_stream = false;
+};
+inline constexpr size_t kReplayBytesMax = 64u << 10;
+inline constexpr int kAttemptsMax = 3;
+
+struct Exchange {
+  Handle<Downstream> down;
+  http::h2::StreamHandle down_stream;
+  Handle<Upstream> up;
+  http::h2::StreamHandle up_stream;
+  TargetHandle target;
+  Handle<Group> group;
+  Handle<Replay> replay;
+  TimePoint deadline{};       // grpc-timeout; zero: none
+  TimePoint last_activity{};  // last body bytes either way
+  TimePoint wheel_due{};
+  uint32_t wheel_previous = UINT32_MAX;
+  uint32_t wheel_next = UINT32_MAX;
+  uint16_t wheel_slot = UINT16_MAX;
+  uint8_t attempts = 0;
+  bool is_grpc = false;
+  bool request_ended = false;  // the client's END_STREAM came
+  bool responded = false;      // a response head went to the client
+  uint64_t request_bytes = 0;
+  uint64_t request_sent = 0;      // in this attempt
+  uint64_t request_credited = 0;  // given back to the client's window
+  uint64_t response_bytes = 0;
+};
+using ExchangeHandle = Handle<Exchange>;
+
+inline uint64_t pack(ExchangeHandle h) { return uint64_t{h.generation} << 32 | h.index; }
+inline ExchangeHandle unpack(uint64_t user) {
+  return {static_cast<uint32_t>(user), static_cast<uint32_t>(user >> 32)};
+}
+
+}  // namespace weir::proxy

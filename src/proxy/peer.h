@@ -1,0 +1,66 @@
+// What downstream and upstream connections have in common: a transport and an HTTP/2 connection, read when
+// readable, flushed once per turn, destroyed at the end of a turn.
+#pragma once
+
+#include "http/h2/connection.h"
+#include "net/loop.h"
+#include "net/transport.h"
+
+namespace weir::proxy {
+
+class Worker;
+
+class Peer : public net::FdHandler, public http::h2::Sink {
+ public:
+  Peer(Worker& worker, const http::h2::ConnectionOptions& options);
+  virtual ~Peer();
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
+
+  http::h2::Connection& connection() { return connection_; }
+  bool dead() const { return dead_; }
+  // Writes what the turn produced. Called by the worker at the end of the turn.
+  void flush();
+  // True when the peer has taken no byte since `since` although there are some for it.
+  bool write_stalled_since(TimePoint since) const {
+    return blocked_since_ != TimePoint{} && blocked_since_ <= since;
+  }
+
+  // http::h2::Sink
+  void on_output() override { mark_dirty(); }
+
+ protected:
+  void on_ready(uint32_t events) override;
+  // Puts this peer on the worker's flush list, once.
+  void mark_dirty();
+  void watch(std::unique_ptr<net::Transport> transport, uint32_t events);
+  // The connection is over: detach what hangs on it, then retire. `why` is for the log.
+  virtual void on_over(std::string_view why) = 0;
+  // Readiness while not connected yet (upstream); true: go on reading.
+  virtual bool before_read() { return true; }
+  // flush() wrote everything and the connection has failed or is finished: close in order.
+  void linger();
+  void retire();
+
+  Worker& worker_;
+  std::unique_ptr<net::Transport> transport_;
+  http::h2::Connection connection_;
+  bool connected_ = true;
+
+ private:
+  friend class Worker;
+  void read_once();
+  void discard_input();
+  void update_interest();
+  virtual void push_dirty() = 0;
+  virtual void push_retired() = 0;
+
+  uint32_t interest_ = 0;
+  TimePoint blocked_since_{};
+  bool dirty_ = false;
+  bool dead_ = false;
+  bool lingering_ = false;
+  bool read_closed_ = false;
+};
+
+}  // namespace weir::proxy

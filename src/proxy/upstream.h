@@ -1,0 +1,48 @@
+// One connection to a target: many exchanges share it.
+#pragma once
+
+#include "proxy/peer.h"
+#include "proxy/target.h"
+
+namespace weir::proxy {
+
+class Upstream final : public Peer {
+ public:
+  // Starts to connect; streams may be opened at once, they leave together with the preface.
+  Upstream(Worker& worker, const Target& target, TargetHandle target_handle);
+
+  bool usable() const { return !dead() && !over_ && connection_.can_open_stream(); }
+  // Nothing of any request can have reached the target.
+  bool unsent() const { return !connected_; }
+  TargetHandle target() const { return target_; }
+  void tick(TimePoint now);
+  // Closes when idle (the target left).
+  void close_when_idle();
+
+  // Once, right after the record has its handle: starts the HTTP/2 connection.
+  void begin(Handle<Upstream> self);
+
+ private:
+  friend class Worker;
+  void on_headers(http::h2::StreamHandle handle, http::h2::Stream& s,
+                  const http::h2::HeadersEvent& event) override;
+  void on_data(http::h2::StreamHandle handle, http::h2::Stream& s, std::span<const uint8_t> bytes,
+               bool end_stream) override;
+  void on_reset(http::h2::StreamHandle handle, http::h2::Stream& s, http::h2::ErrorCode code,
+                ResetBy by) override;
+  void on_sent(http::h2::StreamHandle handle, http::h2::Stream& s, size_t bytes) override;
+  void on_goaway(uint32_t last_id, http::h2::ErrorCode code) override;
+  void on_settings() override {}
+  void on_over(std::string_view why) override;
+  bool before_read() override;
+  void push_dirty() override;
+  void push_retired() override;
+  void lose_all_exchanges(std::string_view why);
+
+  Handle<Upstream> self_;
+  TargetHandle target_;
+  TimePoint opened_{};
+  bool over_ = false;
+};
+
+}  // namespace weir::proxy
