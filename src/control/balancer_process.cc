@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/file.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +12,8 @@
 #include <charconv>
 #include <csignal>
 #include <cstring>
+
+#include "control/pidfd.h"
 
 namespace weir::control {
 

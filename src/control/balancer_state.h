@@ -39,7 +39,9 @@ class LoadBalancers::PidWatch final : public net::FdHandler {
 };
 
 using SocketKey = std::tuple<std::string, std::string, uint16_t, bool>;
-inline SocketKey key_of(const model::ListenerSocket& s) { return {s.listener_arn, s.address, s.bound_port, s.vpc_side}; }
+inline SocketKey key_of(const model::ListenerSocket& s) {
+  return {s.listener_arn, s.address, s.bound_port, s.vpc_side};
+}
 
 struct LoadBalancers::Balancer {
   struct Open {

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <sys/epoll.h>
-#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include <functional>
 
+#include "control/pidfd.h"
 #include "control/task.h"
 
 namespace weir::control {

@@ -38,7 +38,8 @@ StepResult NetworkReconciler::vpc_step(const std::string& key, const std::string
   }
   if (!available) {
     (*vpc)["State"] = "available";
-    if (auto saved = save(context_.store, kind::kVpc, id, *vpc); !saved) return StepResult::failed(saved.error().message);
+    auto saved = save(context_.store, kind::kVpc, id, *vpc);
+    if (!saved) return StepResult::failed(saved.error().message);
   }
   for (const auto& [eni, document] : load_where(context_.store, kind::kNetworkInterface, "VpcId", id)) {
     if (!firewalls_applied_.contains(eni)) wake("eni|" + eni);

@@ -93,8 +93,8 @@ void Services::break_circuit(Json& service) {
   service["weir"]["force_deployment_id"] = "rollback-of-" + failed_id;
   refresh_deployments(service, now_ms(), context_.random);
   Json& next = service["deployments"][0];
-  std::string text_of_rollback = "ECS deployment circuit breaker: rolling back to deploymentId " + text(next, "id") + ".";
-  next["rolloutStateReason"] = text_of_rollback;
+  next["rolloutStateReason"] =
+      "ECS deployment circuit breaker: rolling back to deploymentId " + text(next, "id") + ".";
   if (Json* failed = deployment_of(service, failed_id)) {
     (*failed)["rolloutStateReason"] = "ECS deployment circuit breaker: tasks failed to start.";
   }

@@ -294,7 +294,9 @@ StepResult Tasks::deprovisioning(const std::string& arn, Json& task) {
   if (!flag(weir_of(task), "removed")) {
     observed.watches.clear();
     std::vector<std::string> ids;
-    for (const Json& container : list(task, "containers")) ids.push_back(last_part(arn) + "-" + text(container, "name"));
+    for (const Json& container : list(task, "containers")) {
+      ids.push_back(last_part(arn) + "-" + text(container, "name"));
+    }
     context_.jobs.run<void>(
         job_key(arn),
         [driver = &context_.containers, ids]() -> Result<void> {
