@@ -21,9 +21,7 @@ TestWorld::TestWorld() {
                                                  .clock = clock,
                                                  .random = random,
                                                  .state_dir = directory,
-                                                 .ca = ca.get(),
-                                                 .health = {},
-                                                 .log_path = {}});
+                                                 .ca = ca.get()});
   add_all_operations(dispatcher, *context);
 }
 

@@ -251,7 +251,9 @@ TEST(Targets, DrainWhenDeregisteredAndAreUnusedWithoutAListener) {
   EXPECT_EQ(health()[0]["Target"], json({{"Id", "10.0.0.9"}, {"Port", 50051}, {"AvailabilityZone", "us-east-1a"}}));
   world.listener();
   EXPECT_EQ(health()[0]["TargetHealth"]["State"], "initial");
-  world.context->health = [](const std::string&, const std::string&, int) { return TargetHealth{"healthy", "", ""}; };
+  world.context->health = [](const std::string&) {
+    return Context::HealthOfGroup{{{"10.0.0.9", 50051}, TargetHealth{"healthy", "", ""}}};
+  };
   EXPECT_EQ(health()[0]["TargetHealth"], json({{"State", "healthy"}}));
   world.call("elbv2", "DeregisterTargets", {{"TargetGroupArn", group}, {"Targets", {{{"Id", "10.0.0.9"}}}}});
   EXPECT_EQ(health()[0]["TargetHealth"]["Reason"], "Target.DeregistrationInProgress");
