@@ -238,7 +238,7 @@ Connection::Status Connection::new_peer_stream(uint32_t id, StreamHandle& out) {
   Stream& s = *shared_.streams.resolve(out);
   s.id = id;
   s.send_window = static_cast<int32_t>(peer_initial_window_);
-  s.receive_window = static_cast<int32_t>(options_.stream_window_bytes);
+  s.receive_window = new_receive_window();
   table_.insert(id, out.index);
   return {};
 }
@@ -259,10 +259,10 @@ Connection::Status Connection::deliver_headers(Stream* s, StreamHandle handle, b
     }
   }
   if (good && kind == HeadersEvent::Kind::Head) {
-    s->head_received = true;
     bool bodiless = head.status == 204 || head.status == 304 || s->expects_no_body;
     s->content_left = bodiless ? -1 : head.content_length;
     good = !(end_stream && s->content_left > 0);
+    s->head_received = good;
   }
   if (!good) {
     stream_error(handle, *s, ErrorCode::ProtocolError);
