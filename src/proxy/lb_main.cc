@@ -200,11 +200,13 @@ Result<void> become(const std::string& user) {
   return {};
 }
 
-void raise_descriptor_limit() {
+// Returns how many clients there may be: a quarter of the descriptors is kept for targets and files.
+size_t raise_descriptor_limit() {
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+  return std::min<size_t>(limit.rlim_cur, 4u << 20) / 4 * 3;
 }
 
 // SIGTERM and SIGINT arrive as readiness: finish the streams, then go.
@@ -242,6 +244,7 @@ Result<void> run(const Arguments& a) {
   LoadBalancerOptions options;
   options.link_path = a.link;
   options.link_uid = geteuid();
+  options.clients_max = raise_descriptor_limit();
   options.workers = a.workers > 0
                         ? a.workers
                         : std::clamp<int>(static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)), 1, kWorkersMax);
@@ -278,7 +281,6 @@ int lb_main(int argc, char** argv) {
     std::fprintf(stderr, "weir lb: %s\n", arguments.error().message.c_str());
     return 2;
   }
-  raise_descriptor_limit();
   auto done = run(*arguments);
   if (done) return 0;
   std::fprintf(stderr, "weir lb: %s\n", done.error().message.c_str());
