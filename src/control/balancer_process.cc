@@ -47,7 +47,7 @@ struct ChildPlan {
 [[noreturn]] void become_balancer(const ChildPlan& plan) {
   auto die = [&](const char* what) {
     [[maybe_unused]] ssize_t a = write(plan.log_fd, what, strlen(what));
-    [[maybe_unused]] ssize_t b = write(plan.log_fd, " failed before exec\n", 20);
+    [[maybe_unused]] ssize_t b = write(plan.log_fd, " failed in the new process\n", 27);
     _exit(127);
   };
   setsid();

@@ -284,6 +284,15 @@ StepResult Tasks::stopping(const std::string& arn, Json& task) {
     return StepResult::requeue_after(std::min(poll_interval(observed_[arn]), kLookForTimeout));
   }
   bool kill = to_signal.empty();
+  if (kill) {
+    constexpr Duration kKillAgain = std::chrono::seconds(1);  // a killed process takes a moment to be gone
+    Observed& observed = observed_[arn];
+    TimePoint now = context_.loop.now();
+    if (observed.killed_at != TimePoint{} && now - observed.killed_at < kKillAgain) {
+      return StepResult::requeue_after(context_.options.task_poll);
+    }
+    observed.killed_at = now;
+  }
   signal_containers(arn, std::move(kill ? to_kill : to_signal), kill ? "SIGKILL" : "", false);
   return StepResult::started();
 }

@@ -42,6 +42,7 @@ class Tasks {
     std::map<std::string, std::unique_ptr<ExitWatch>> watches;
     TimePoint looked_at{};
     bool looked = false;
+    TimePoint killed_at{};
   };
   using Statuses = std::map<std::string, runtime::ContainerStatus>;
 

@@ -204,6 +204,7 @@ void Tasks::signal_containers(const std::string& arn, std::vector<std::string> n
         return {};
       },
       [this, arn, names, signal, before_drain] {
+        observed_[arn].looked_at = TimePoint{};  // what was seen before the signal is old
         auto task = load(context_.store, kind::kTask, arn);
         if (!task || signal == "SIGKILL") return;
         if (before_drain) {
