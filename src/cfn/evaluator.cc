@@ -14,10 +14,11 @@ using nlohmann::json;
 
 namespace {
 
-const std::vector<std::string> kFunctions = {"Ref",        "Fn::GetAtt",    "Fn::Sub",  "Fn::Join",  "Fn::Select",
-                                             "Fn::Split",  "Fn::FindInMap", "Fn::Cidr", "Fn::GetAZs", "Fn::If",
-                                             "Fn::Base64"};
-const std::vector<std::string> kConditionFunctions = {"Fn::And", "Fn::Or", "Fn::Not", "Fn::Equals", "Condition"};
+const std::vector<std::string> kFunctions = {"Ref",        "Fn::GetAtt", "Fn::Sub",       "Fn::Join",
+                                             "Fn::Select", "Fn::Split",  "Fn::FindInMap", "Fn::Cidr",
+                                             "Fn::GetAZs", "Fn::If",     "Fn::Base64"};
+const std::vector<std::string> kConditionFunctions = {"Fn::And", "Fn::Or", "Fn::Not", "Fn::Equals",
+                                                      "Condition"};
 
 bool contains(const std::vector<std::string>& list, std::string_view name) {
   return std::find(list.begin(), list.end(), name) != list.end();
@@ -41,8 +42,9 @@ json Evaluator::bad(Mark where, std::string message) {
 }
 
 std::vector<std::string> Evaluator::names() const {
-  std::vector<std::string> out = {"AWS::Region", "AWS::AccountId", "AWS::StackName", "AWS::StackId", "AWS::Partition",
-                                  "AWS::URLSuffix", "AWS::NoValue", "AWS::NotificationARNs"};
+  std::vector<std::string> out = {"AWS::Region",  "AWS::AccountId",       "AWS::StackName",
+                                  "AWS::StackId", "AWS::Partition",       "AWS::URLSuffix",
+                                  "AWS::NoValue", "AWS::NotificationARNs"};
   for (const auto& p : tpl_.parameters) out.push_back(p.name);
   for (const auto& r : tpl_.resources) out.push_back(r.name);
   return out;
@@ -108,7 +110,8 @@ json Evaluator::call(std::string_view name, const Node& argument, Mark where) {
   bool known_to_aws = name == "Fn::ImportValue" || name == "Fn::Transform" || name == "Fn::Length" ||
                       name == "Fn::ToJsonString" || name.starts_with("Fn::ForEach");
   return bad(where, "The function " + std::string(name) +
-                        (known_to_aws ? " is not supported by Weir." : " is unknown." + did_you_mean(name, kFunctions)));
+                        (known_to_aws ? " is not supported by Weir."
+                                      : " is unknown." + did_you_mean(name, kFunctions)));
 }
 
 std::optional<std::vector<json>> Evaluator::arguments(const Node& node, size_t min, size_t max,
@@ -133,7 +136,8 @@ std::optional<std::string> Evaluator::text(const json& v, Mark where, std::strin
 }
 
 json Evaluator::ref(const Node& argument, Mark where) {
-  if (!argument.is_scalar()) return bad(argument.mark, "Ref needs a name, not " + describe_node(argument) + ".");
+  if (!argument.is_scalar())
+    return bad(argument.mark, "Ref needs a name, not " + describe_node(argument) + ".");
   return ref_name(argument.text, where);
 }
 
@@ -223,7 +227,8 @@ json Evaluator::sub(const Node& argument, Mark where) {
     format = &argument.items[0];
     for (const Member& m : argument.items[1].members) variables[m.key] = value(m.value);
   }
-  if (!format->is_scalar()) return bad(format->mark, "Fn::Sub needs a string, not " + describe_node(*format) + ".");
+  if (!format->is_scalar())
+    return bad(format->mark, "Fn::Sub needs a string, not " + describe_node(*format) + ".");
   std::string out;
   bool certain = true;
   const std::string& s = format->text;
@@ -241,7 +246,8 @@ json Evaluator::sub(const Node& argument, Mark where) {
     }
     size_t first = name.find_first_not_of(' ');
     name = first == std::string::npos ? "" : name.substr(first, name.find_last_not_of(' ') - first + 1);
-    std::optional<std::string> part = text(sub_variable(name, variables, where), where, "${" + name + "} in Fn::Sub");
+    std::optional<std::string> part =
+        text(sub_variable(name, variables, where), where, "${" + name + "} in Fn::Sub");
     if (part) out += *part;
     else certain = false;
   }
@@ -257,7 +263,8 @@ json Evaluator::sub_variable(const std::string& name, const json& variables, Mar
   if (dot != std::string::npos && tpl_.resource(name.substr(0, dot)) != nullptr) {
     return attribute_of(name.substr(0, dot), name.substr(dot + 1), where);
   }
-  return bad(where, "Template error: variable " + name + " in Fn::Sub expression does not resolve to a string." +
+  return bad(where, "Template error: variable " + name +
+                        " in Fn::Sub expression does not resolve to a string." +
                         did_you_mean(name.substr(0, dot), names()));
 }
 

@@ -77,7 +77,8 @@ class Evaluator {
   std::optional<bool> condition_call(const Member& call);
   std::optional<bool> equals(const Node& argument);
   nlohmann::json coerce(const nlohmann::json& v, const Schema& schema, Mark where, const std::string& path);
-  nlohmann::json coerce_scalar(const nlohmann::json& v, const Schema& schema, Mark where, const std::string& path);
+  nlohmann::json coerce_scalar(const nlohmann::json& v, const Schema& schema, Mark where,
+                               const std::string& path);
   nlohmann::json object(const Node& node, const Schema& schema, const std::string& path);
   nlohmann::json free_form(const Node& node);
   std::optional<std::vector<nlohmann::json>> arguments(const Node& node, size_t min, size_t max,

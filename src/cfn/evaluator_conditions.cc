@@ -49,8 +49,9 @@ bool Evaluator::present(const ResourceDefinition& resource) {
 
 std::optional<bool> Evaluator::condition_of(const Node& node) {
   if (!node.is_map() || node.members.size() != 1) {
-    diagnostics_.add(node.mark, "A condition is one of Fn::And, Fn::Or, Fn::Not, Fn::Equals and Condition, not " +
-                                    describe_node(node) + ".");
+    diagnostics_.add(node.mark,
+                     "A condition is one of Fn::And, Fn::Or, Fn::Not, Fn::Equals and Condition, not " +
+                         describe_node(node) + ".");
     return std::nullopt;
   }
   return condition_call(node.members[0]);
@@ -74,7 +75,8 @@ std::optional<bool> Evaluator::condition_call(const Member& call) {
   constexpr size_t kTermsMax = 10;
   size_t size = argument.is_list() ? argument.items.size() : 0;
   if (negate ? size != 1 : size < 2 || size > kTermsMax) {
-    diagnostics_.add(argument.mark, call.key + (negate ? " needs a list of one condition." : " needs a list of 2 to 10 conditions."));
+    diagnostics_.add(argument.mark, call.key + (negate ? " needs a list of one condition."
+                                                       : " needs a list of 2 to 10 conditions."));
     return std::nullopt;
   }
   bool certain = true;

@@ -38,8 +38,10 @@ json Evaluator::properties(const ResourceDefinition& resource, const Schema& sch
   for (const Member& m : node.members) {
     const SchemaProperty* p = schema.find(m.key);
     if (p == nullptr || !p->supported) {
-      diagnostics_.add(m.key_mark, p == nullptr ? resource.type + " has no property " + m.key + "." + did_you_mean(m.key, known)
-                                                : "Weir does not support the property " + m.key + " of " + resource.type + ".");
+      diagnostics_.add(m.key_mark,
+                       p == nullptr
+                           ? resource.type + " has no property " + m.key + "." + did_you_mean(m.key, known)
+                           : "Weir does not support the property " + m.key + " of " + resource.type + ".");
       continue;
     }
     json v = property(m.value, p->schema, prefix + "." + m.key);
@@ -47,7 +49,8 @@ json Evaluator::properties(const ResourceDefinition& resource, const Schema& sch
   }
   for (const SchemaProperty& p : schema.properties) {
     if (p.required && !out.contains(p.name)) {
-      diagnostics_.add(resource.mark, resource.name + " (" + resource.type + ") needs the property " + p.name + ".");
+      diagnostics_.add(resource.mark,
+                       resource.name + " (" + resource.type + ") needs the property " + p.name + ".");
     }
   }
   return out;
@@ -89,7 +92,8 @@ json Evaluator::property(const Node& node, const Schema& schema, const std::stri
   }
   if (schema.type == Schema::Type::Integer && node.is_scalar() && !node.quoted &&
       classify_plain(node.text) == PlainKind::Octal) {
-    return bad(node.mark, path + ": " + node.text + " is an octal number in YAML 1.1; write it without the leading zero.");
+    return bad(node.mark,
+               path + ": " + node.text + " is an octal number in YAML 1.1; write it without the leading zero.");
   }
   return coerce(value(node), schema, node.mark, path);
 }
@@ -101,15 +105,17 @@ json Evaluator::object(const Node& node, const Schema& schema, const std::string
   for (const Member& m : node.members) {
     const SchemaProperty* p = schema.find(m.key);
     if (p == nullptr || !p->supported) {
-      diagnostics_.add(m.key_mark, p == nullptr ? path + " has no property " + m.key + "." + did_you_mean(m.key, known)
-                                                : "Weir does not support the property " + m.key + " of " + path + ".");
+      diagnostics_.add(m.key_mark, p == nullptr
+                                       ? path + " has no property " + m.key + "." + did_you_mean(m.key, known)
+                                       : "Weir does not support the property " + m.key + " of " + path + ".");
       continue;
     }
     json v = property(m.value, p->schema, path + "." + m.key);
     if (!is_no_value(v)) out[m.key] = std::move(v);
   }
   for (const SchemaProperty& p : schema.properties) {
-    if (p.required && !out.contains(p.name)) diagnostics_.add(node.mark, path + " needs the property " + p.name + ".");
+    if (p.required && !out.contains(p.name))
+      diagnostics_.add(node.mark, path + " needs the property " + p.name + ".");
   }
   return out;
 }
@@ -147,7 +153,9 @@ json Evaluator::free_form(const Node& node) {
 
 json Evaluator::coerce(const json& v, const Schema& schema, Mark where, const std::string& path) {
   if (is_no_value(v) || schema.type == Schema::Type::Json) return v;
-  auto wrong = [&] { return bad(where, path + " must be " + describe_schema(schema) + ", not " + shown(v) + "."); };
+  auto wrong = [&] {
+    return bad(where, path + " must be " + describe_schema(schema) + ", not " + shown(v) + ".");
+  };
   if (is_unknown(v)) {
     bool list = schema.type == Schema::Type::List;
     bool scalar = !list && schema.type != Schema::Type::Object && schema.type != Schema::Type::Map;
@@ -169,7 +177,8 @@ json Evaluator::coerce(const json& v, const Schema& schema, Mark where, const st
       json out = json::object();
       for (const auto& [key, member] : v.items()) {
         const SchemaProperty* p = schema.find(key);
-        if (schema.type == Schema::Type::Object && p == nullptr) return bad(where, path + " has no property " + key + ".");
+        if (schema.type == Schema::Type::Object && p == nullptr)
+          return bad(where, path + " has no property " + key + ".");
         out[key] = p == nullptr ? member : coerce(member, p->schema, where, path + "." + key);
       }
       return out;
@@ -179,7 +188,9 @@ json Evaluator::coerce(const json& v, const Schema& schema, Mark where, const st
 }
 
 json Evaluator::coerce_scalar(const json& v, const Schema& schema, Mark where, const std::string& path) {
-  auto wrong = [&] { return bad(where, path + " must be " + describe_schema(schema) + ", not " + shown(v) + "."); };
+  auto wrong = [&] {
+    return bad(where, path + " must be " + describe_schema(schema) + ", not " + shown(v) + ".");
+  };
   std::string text = v.is_string() ? v.get<std::string>() : v.dump();
   if (schema.type == Schema::Type::Boolean) {
     std::optional<bool> b = yaml_boolean(text);
@@ -188,7 +199,8 @@ json Evaluator::coerce_scalar(const json& v, const Schema& schema, Mark where, c
   if (schema.type == Schema::Type::Integer) {
     int64_t number = 0;
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    bool good = error == std::errc() && end == text.data() + text.size() && number >= schema.min && number <= schema.max;
+    bool good = error == std::errc() && end == text.data() + text.size() && number >= schema.min &&
+                number <= schema.max;
     return good ? json(number) : wrong();
   }
   if (schema.type == Schema::Type::Number) {
@@ -201,7 +213,8 @@ json Evaluator::coerce_scalar(const json& v, const Schema& schema, Mark where, c
     }
     std::string all;
     for (const std::string& allowed : schema.allowed) all += (all.empty() ? "" : ", ") + allowed;
-    return bad(where, path + " must be one of " + all + ", not " + shown(v) + "." + did_you_mean(text, schema.allowed));
+    return bad(where, path + " must be one of " + all + ", not " + shown(v) + "." +
+                          did_you_mean(text, schema.allowed));
   }
   return text;
 }

@@ -30,10 +30,12 @@ Outcome evaluate(const std::string& expression) {
   std::string text =
       "Parameters:\n  P: {Type: String, Default: pee}\n  L: {Type: CommaDelimitedList, Default: 'a, b,c'}\n"
       "Mappings: {M: {us-east-1: {Size: big, List: [x, y]}}}\n"
-      "Conditions: {Yes: !Equals [!Ref P, pee], No: !Not [Condition: Yes], Both: !And [Condition: Yes, !Equals [1, 1]],\n"
+      "Conditions: {Yes: !Equals [!Ref P, pee], No: !Not [Condition: Yes], Both: !And [Condition: Yes, !Equals "
+      "[1, 1]],\n"
       "  Either: !Or [Condition: No, Condition: Yes]}\n"
       "Resources: {R: {Type: AWS::ElasticLoadBalancingV2::LoadBalancer}}\n"
-      "Outputs:\n  O:\n    Value: " + expression + "\n";
+      "Outputs:\n  O:\n    Value: " +
+      expression + "\n";
   Diagnostics diagnostics;
   Template tpl;
   read_template(text, tpl, diagnostics);
@@ -42,7 +44,8 @@ Outcome evaluate(const std::string& expression) {
   Pseudo pseudo{.region = "us-east-1", .account = "000000000000", .stack_id = "arn:stack", .stack_name = "web"};
   Evaluator evaluator(tpl, pseudo, parameters, &resources, diagnostics);
   Outcome out;
-  if (!tpl.outputs.empty() && tpl.outputs[0].value != nullptr) out.value = evaluator.value(*tpl.outputs[0].value);
+  if (!tpl.outputs.empty() && tpl.outputs[0].value != nullptr)
+    out.value = evaluator.value(*tpl.outputs[0].value);
   for (const Diagnostic& d : diagnostics.sorted()) out.error += d.message;
   return out;
 }
@@ -98,33 +101,45 @@ TEST(Functions, SayWhatIsWrong) {
       {"!Join ['-', x]", "Fn::Join needs a list to join, not a single value."},
       {"!Join [a]", "Fn::Join needs a list of 2 values, not 1."},
       {"!FindInMap [M, nowhere, Size]", "Template error: Unable to get mapping for M::nowhere::Size."},
-      {"!FindInMap [N, a, b]", "Template error: Mapping named 'N' is not present in the 'Mappings' section of template."
-                               " Did you mean M?"},
+      {"!FindInMap [N, a, b]",
+       "Template error: Mapping named 'N' is not present in the 'Mappings' section of template."
+       " Did you mean M?"},
       {"!Cidr [10.0.0.0/24, 2, 8]", "Fn::Cidr: 10.0.0.0/24 does not hold 2 blocks of 8 bits."},
       {"!GetAtt R", "Fn::GetAtt needs a resource and an attribute (Resource.Attribute), not \"R\"."},
-      {"!GetAtt Q.Arn", "Template error: instance of Fn::GetAtt references undefined resource Q. Did you mean R?"},
+      {"!GetAtt Q.Arn",
+       "Template error: instance of Fn::GetAtt references undefined resource Q. Did you mean R?"},
       {"!GetAZs mars-1", "Fn::GetAZs: there is only the region us-east-1 here, not mars-1."},
       {"!Equals [1, 1]", "Fn::Equals can be used in Conditions only."},
       {"{Ref: P, x: 1}", "Ref must be the only key of its mapping."},
   };
-  for (const auto& [expression, expected] : cases) EXPECT_EQ(evaluate(expression).error, expected) << expression;
+  for (const auto& [expression, expected] : cases)
+    EXPECT_EQ(evaluate(expression).error, expected) << expression;
 }
 
 TEST(Properties, AreCoercedToTheirSchemas) {
   std::string text =
       "Parameters: {Port: {Type: Number, Default: 50051}}\n"
-      "Resources:\n  R:\n    Type: X\n    Properties: {I: !Ref Port, S: 256, T: !Ref Port, B: Yes, C: 'false',\n"
-      "      N: 1.5, M: {K: 1, Upper: yes}, J: {Version: 2012-10-17, Max: 5, On: true, L: [!Ref Port]}, G: {C: '0'}}\n";
+      "Resources:\n  R:\n    Type: X\n    Properties: {I: !Ref Port, S: 256, T: !Ref Port, B: Yes, C: "
+      "'false',\n"
+      "      N: 1.5, M: {K: 1, Upper: yes}, J: {Version: 2012-10-17, Max: 5, On: true, L: [!Ref Port]}, G: {C: "
+      "'0'}}\n";
   Diagnostics diagnostics;
   Template tpl;
   read_template(text, tpl, diagnostics);
   ParameterValues parameters = resolve_parameters(tpl, {}, true, diagnostics);
   Evaluator evaluator(tpl, Pseudo{}, parameters, nullptr, diagnostics);
-  Schema schema = parse_schema("I: integer; S: string; T: string; B: boolean; C: boolean; N: number; M: map; J: json;"
-                               "G: {C: string}");
-  json expected = {{"I", 50051}, {"S", "256"}, {"T", "50051"}, {"B", true}, {"C", false}, {"N", 1.5},
+  Schema schema = parse_schema(
+      "I: integer; S: string; T: string; B: boolean; C: boolean; N: number; M: map; J: json;"
+      "G: {C: string}");
+  json expected = {{"I", 50051},
+                   {"S", "256"},
+                   {"T", "50051"},
+                   {"B", true},
+                   {"C", false},
+                   {"N", 1.5},
                    {"M", {{"K", "1"}, {"Upper", "true"}}},
-                   {"J", {{"Version", "2012-10-17"}, {"Max", 5}, {"On", true}, {"L", {"50051"}}}}, {"G", {{"C", "0"}}}};
+                   {"J", {{"Version", "2012-10-17"}, {"Max", 5}, {"On", true}, {"L", {"50051"}}}},
+                   {"G", {{"C", "0"}}}};
   EXPECT_EQ(evaluator.properties(tpl.resources[0], schema), expected);
   EXPECT_TRUE(diagnostics.empty());
 }

@@ -44,7 +44,9 @@ class JsonReader {
 
  private:
   Mark here() const { return {line_, static_cast<int>(at_ - line_start_) + 1}; }
-  [[noreturn]] void fail(std::string what) const { throw SyntaxError{here(), "JSON: " + std::move(what) + "."}; }
+  [[noreturn]] void fail(std::string what) const {
+    throw SyntaxError{here(), "JSON: " + std::move(what) + "."};
+  }
   char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
 
   void skip_space() {
@@ -139,10 +141,12 @@ class JsonReader {
 
   void word(Node& node) {
     size_t start = at_;
-    while (at_ < text_.size() && std::string_view(" \t\r\n,]}:\"").find(text_[at_]) == std::string_view::npos) ++at_;
+    while (at_ < text_.size() && std::string_view(" \t\r\n,]}:\"").find(text_[at_]) == std::string_view::npos)
+      ++at_;
     std::string_view w = text_.substr(start, at_ - start);
     PlainKind kind = classify_plain(w);
-    bool known = w == "true" || w == "false" || w == "null" || kind == PlainKind::Integer || kind == PlainKind::Float;
+    bool known =
+        w == "true" || w == "false" || w == "null" || kind == PlainKind::Integer || kind == PlainKind::Float;
     if (!known || w[0] == '+') {
       at_ = start;
       fail(w.empty() ? "expected a value" : "unknown word " + std::string(w.substr(0, 40)));
@@ -199,7 +203,10 @@ class JsonReader {
     uint32_t c = 0;
     for (int i = 0; i < 4; ++i, ++at_) {
       char d = peek();
-      int digit = d >= '0' && d <= '9' ? d - '0' : d >= 'a' && d <= 'f' ? d - 'a' + 10 : d >= 'A' && d <= 'F' ? d - 'A' + 10 : -1;
+      int digit = d >= '0' && d <= '9'   ? d - '0'
+                  : d >= 'a' && d <= 'f' ? d - 'a' + 10
+                  : d >= 'A' && d <= 'F' ? d - 'A' + 10
+                                         : -1;
       if (digit < 0) fail("\\u needs four hexadecimal digits");
       c = c * 16 + static_cast<uint32_t>(digit);
     }

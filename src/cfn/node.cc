@@ -8,7 +8,8 @@ namespace weir::cfn {
 namespace {
 
 bool all_of_digits(std::string_view s, char top = '9') {
-  return !s.empty() && std::all_of(s.begin(), s.end(), [top](char c) { return (c >= '0' && c <= top) || c == '_'; });
+  return !s.empty() &&
+         std::all_of(s.begin(), s.end(), [top](char c) { return (c >= '0' && c <= top) || c == '_'; });
 }
 
 bool is_float(std::string_view s) {
@@ -41,8 +42,9 @@ const Node* Node::find(std::string_view key) const {
 }
 
 std::optional<bool> yaml_boolean(std::string_view text) {
-  static constexpr std::array<std::string_view, 9> kYes = {"yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"};
-  static constexpr std::array<std::string_view, 9> kNo = {"no",    "No",    "NO",  "false", "False",
+  static constexpr std::array<std::string_view, 9> kYes = {"yes",  "Yes", "YES", "true", "True",
+                                                           "TRUE", "on",  "On",  "ON"};
+  static constexpr std::array<std::string_view, 9> kNo = {"no",    "No",  "NO",  "false", "False",
                                                           "FALSE", "off", "Off", "OFF"};
   if (std::find(kYes.begin(), kYes.end(), text) != kYes.end()) return true;
   if (std::find(kNo.begin(), kNo.end(), text) != kNo.end()) return false;

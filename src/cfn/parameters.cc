@@ -34,7 +34,8 @@ constexpr std::array<IdType, 10> kAwsTypes = {{
 
 const IdType* aws_type(std::string_view type) {
   if (type.starts_with("List<") && type.ends_with(">")) type = type.substr(5, type.size() - 6);
-  auto found = std::find_if(kAwsTypes.begin(), kAwsTypes.end(), [type](const IdType& t) { return t.type == type; });
+  auto found =
+      std::find_if(kAwsTypes.begin(), kAwsTypes.end(), [type](const IdType& t) { return t.type == type; });
   return found == kAwsTypes.end() ? nullptr : &*found;
 }
 
@@ -69,10 +70,13 @@ std::string constraint_failure(const ParameterDefinition& p, const std::string& 
   }
   std::string description = text_at(d, "ConstraintDescription");
   std::string prefix = "Parameter " + p.name + " failed to satisfy constraint: ";
-  auto failure = [&](std::string what) { return prefix + (description.empty() ? std::move(what) : description); };
+  auto failure = [&](std::string what) {
+    return prefix + (description.empty() ? std::move(what) : description);
+  };
   if (std::string pattern = text_at(d, "AllowedPattern"); !pattern.empty()) {
     RE2 re(pattern, RE2::Quiet);
-    if (re.ok() && !RE2::FullMatch(value, re)) return failure("Member must satisfy regular expression pattern: " + pattern);
+    if (re.ok() && !RE2::FullMatch(value, re))
+      return failure("Member must satisfy regular expression pattern: " + pattern);
   }
   double length = static_cast<double>(value.size());
   if (auto n = number_at(d, "MinLength"); n && length < *n) {
@@ -119,14 +123,15 @@ void check_value(const ParameterDefinition& p, const std::string& value, Mark wh
 
 void check_definition(const ParameterDefinition& p, Diagnostics& diagnostics) {
   static const std::vector<std::string> kAttributes = {
-      "Type",      "Default",   "AllowedValues", "AllowedPattern", "MinLength",  "MaxLength",
-      "MinValue",  "MaxValue",  "NoEcho",        "Description",    "ConstraintDescription"};
+      "Type",     "Default", "AllowedValues", "AllowedPattern",       "MinLength", "MaxLength", "MinValue",
+      "MaxValue", "NoEcho",  "Description",   "ConstraintDescription"};
   static const std::vector<std::string> kTypes = {"String", "Number", "List<Number>", "CommaDelimitedList"};
   const Node* type = p.definition->find("Type");
   if (type != nullptr && !known_type(p.type)) {
     bool ssm = p.type.starts_with("AWS::SSM::");
-    diagnostics.add(type->mark, "Parameter type " + p.type + " of " + p.name +
-                                    (ssm ? " is not supported by Weir." : " is unknown." + did_you_mean(p.type, kTypes)));
+    diagnostics.add(type->mark,
+                    "Parameter type " + p.type + " of " + p.name +
+                        (ssm ? " is not supported by Weir." : " is unknown." + did_you_mean(p.type, kTypes)));
   }
   for (const Member& m : p.definition->members) {
     if (std::find(kAttributes.begin(), kAttributes.end(), m.key) == kAttributes.end()) {
@@ -141,7 +146,8 @@ void check_definition(const ParameterDefinition& p, Diagnostics& diagnostics) {
                                         describe_node(m.value) + ".");
     } else if (m.key == "AllowedPattern") {
       RE2 re(m.value.text, RE2::Quiet);
-      if (!re.ok()) diagnostics.add(m.value.mark, "AllowedPattern of parameter " + p.name + ": " + re.error() + ".");
+      if (!re.ok())
+        diagnostics.add(m.value.mark, "AllowedPattern of parameter " + p.name + ": " + re.error() + ".");
     }
   }
 }
@@ -170,7 +176,8 @@ ParameterValues resolve_parameters(const Template& tpl, const ParameterValues& g
   for (const auto& [name, value] : given) {
     if (tpl.parameter(name) == nullptr) unknown.push_back(name);
   }
-  if (!unknown.empty()) diagnostics.add({}, "Parameters: " + joined_names(unknown) + " do not exist in the template");
+  if (!unknown.empty())
+    diagnostics.add({}, "Parameters: " + joined_names(unknown) + " do not exist in the template");
   ParameterValues values;
   std::vector<std::string> missing;
   for (const ParameterDefinition& p : tpl.parameters) {
@@ -184,7 +191,8 @@ ParameterValues resolve_parameters(const Template& tpl, const ParameterValues& g
       missing.push_back(p.name);
     }
   }
-  if (require_all && !missing.empty()) diagnostics.add({}, "Parameters: " + joined_names(missing) + " must have values");
+  if (require_all && !missing.empty())
+    diagnostics.add({}, "Parameters: " + joined_names(missing) + " must have values");
   return values;
 }
 

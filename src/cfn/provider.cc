@@ -16,8 +16,8 @@ struct Registry {
 const Registry& registry() {
   static const Registry all = [] {
     Registry r;
-    for (const auto* table : {&ec2_providers(), &security_group_providers(), &elbv2_providers(), &listener_providers(),
-                              &ecs_providers(), &other_providers()}) {
+    for (const auto* table : {&ec2_providers(), &security_group_providers(), &elbv2_providers(),
+                              &listener_providers(), &ecs_providers(), &other_providers()}) {
       for (const Provider& p : *table) {
         r.providers.emplace(p.type, &p);
         r.schemas.emplace(p.type, parse_schema(p.properties));
@@ -47,7 +47,9 @@ const Provider* find_provider(std::string_view type) {
   return found == registry().providers.end() ? nullptr : found->second;
 }
 
-const Schema& provider_schema(const Provider& provider) { return registry().schemas.find(provider.type)->second; }
+const Schema& provider_schema(const Provider& provider) {
+  return registry().schemas.find(provider.type)->second;
+}
 
 std::vector<std::string> provider_types() {
   std::vector<std::string> out;
@@ -55,7 +57,9 @@ std::vector<std::string> provider_types() {
   return out;
 }
 
-bool known_type(const std::string& type) { return find_provider(type) != nullptr; }
+bool known_type(const std::string& type) {
+  return find_provider(type) != nullptr;
+}
 
 std::vector<std::string> type_attributes(const std::string& type) {
   std::vector<std::string> out;

@@ -26,8 +26,8 @@ struct ResourceCall {
   std::string name;         // explicit or generated name of what is created
   std::string physical_id;  // "" before creation
   const nlohmann::json& properties;
-  const nlohmann::json& old_properties;  // update(): as applied before; else an empty object
-  const nlohmann::json& tags;            // [{Key,Value}]: stack's, resource's and aws:cloudformation:*
+  const nlohmann::json& old_properties;       // update(): as applied before; else an empty object
+  const nlohmann::json& tags;                 // [{Key,Value}]: stack's, resource's and aws:cloudformation:*
   const std::vector<std::string>& not_these;  // physical ids that find() must not answer with
 };
 
@@ -41,19 +41,19 @@ struct Progress {
 
 struct Provider {
   std::string_view type;
-  std::string_view service;     // as error texts name it: "Ecs"
-  std::string_view properties;  // schema notation, schema.h
-  std::string_view attributes;  // for Fn::GetAtt: "Arn SecurityGroups[]"
+  std::string_view service;             // as error texts name it: "Ecs"
+  std::string_view properties;          // schema notation, schema.h
+  std::string_view attributes;          // for Fn::GetAtt: "Arn SecurityGroups[]"
   std::string_view name_property = {};  // an explicit name; such a resource cannot be replaced under its name
   size_t name_max = 255;                // of generated names
-  std::string (*create)(const ResourceCall&) = nullptr;        // the physical id
-  std::string (*find)(const ResourceCall&) = nullptr;          // what an earlier create() made, "" = nothing
-  void (*configure)(const ResourceCall&) = nullptr;            // after create()
-  void (*update)(const ResourceCall&) = nullptr;               // old_properties → properties
-  Progress (*stabilized)(const ResourceCall&) = nullptr;       // null: at once
-  nlohmann::json (*values)(const ResourceCall&) = nullptr;     // GetAtt values; null: none
-  void (*remove)(const ResourceCall&) = nullptr;               // null: nothing to delete; not found is no error
-  bool (*gone)(const ResourceCall&) = nullptr;                 // null: at once
+  std::string (*create)(const ResourceCall&) = nullptr;     // the physical id
+  std::string (*find)(const ResourceCall&) = nullptr;       // what an earlier create() made, "" = nothing
+  void (*configure)(const ResourceCall&) = nullptr;         // after create()
+  void (*update)(const ResourceCall&) = nullptr;            // old_properties → properties
+  Progress (*stabilized)(const ResourceCall&) = nullptr;    // null: at once
+  nlohmann::json (*values)(const ResourceCall&) = nullptr;  // GetAtt values; null: none
+  void (*remove)(const ResourceCall&) = nullptr;            // null: nothing to delete; not found is no error
+  bool (*gone)(const ResourceCall&) = nullptr;              // null: at once
 };
 
 // nullptr for an unknown type.

@@ -47,7 +47,8 @@ std::string create_cluster(const ResourceCall& c) {
 
 std::string find_cluster(const ResourceCall& c) {
   json cluster = cluster_of(c, c.name);
-  bool ours = cluster.is_object() && text_at(cluster, "status") == "ACTIVE" && is_ours(c, cluster.value("tags", json::array()));
+  bool ours = cluster.is_object() && text_at(cluster, "status") == "ACTIVE" &&
+              is_ours(c, cluster.value("tags", json::array()));
   return ours ? c.name : std::string();
 }
 
@@ -60,7 +61,9 @@ void update_cluster(const ResourceCall& c) {
   update_tags(c, text_at(cluster_of(c, c.physical_id), "clusterArn"));
 }
 
-json cluster_values(const ResourceCall& c) { return {{"Arn", text_at(cluster_of(c, c.physical_id), "clusterArn")}}; }
+json cluster_values(const ResourceCall& c) {
+  return {{"Arn", text_at(cluster_of(c, c.physical_id), "clusterArn")}};
+}
 
 std::string family(const ResourceCall& c) {
   std::string own = text_at(c.properties, "Family");
@@ -75,8 +78,9 @@ std::string create_task_definition(const ResourceCall& c) {
 }
 
 std::string find_task_definition(const ResourceCall& c) {
-  for (const json& arn : describe(c, "ecs", "ListTaskDefinitions",
-                                  {{"familyPrefix", family(c)}, {"status", "ACTIVE"}, {"sort", "DESC"}}, "taskDefinitionArns")) {
+  for (const json& arn :
+       describe(c, "ecs", "ListTaskDefinitions",
+                {{"familyPrefix", family(c)}, {"status", "ACTIVE"}, {"sort", "DESC"}}, "taskDefinitionArns")) {
     if (excluded(c, arn.get<std::string>())) continue;
     json out = c.api.call("ecs", "DescribeTaskDefinition", {{"taskDefinition", arn}, {"include", {"TAGS"}}});
     if (is_ours(c, out.value("tags", json::array()))) return arn.get<std::string>();
@@ -95,27 +99,31 @@ std::string cluster_name(const ResourceCall& c) {
 
 json service_of(const ResourceCall& c, const std::string& service) {
   return describe_one(c, "ecs", "DescribeServices",
-                      {{"cluster", cluster_name(c)}, {"services", {service}}, {"include", {"TAGS"}}}, "services");
+                      {{"cluster", cluster_name(c)}, {"services", {service}}, {"include", {"TAGS"}}},
+                      "services");
 }
 
 std::string create_service(const ResourceCall& c) {
   json input = lowered(c, "AWS::ECS::Service");
   input["serviceName"] = c.name;
-  if (!input.contains("desiredCount") && input.value("schedulingStrategy", "REPLICA") == "REPLICA") input["desiredCount"] = 1;
+  if (!input.contains("desiredCount") && input.value("schedulingStrategy", "REPLICA") == "REPLICA")
+    input["desiredCount"] = 1;
   input["tags"] = lower_tags(c);
   return text_at(c.api.call("ecs", "CreateService", input)["service"], "serviceArn");
 }
 
 std::string find_service(const ResourceCall& c) {
   json service = service_of(c, c.name);
-  bool ours = service.is_object() && text_at(service, "status") == "ACTIVE" && is_ours(c, service.value("tags", json::array()));
+  bool ours = service.is_object() && text_at(service, "status") == "ACTIVE" &&
+              is_ours(c, service.value("tags", json::array()));
   std::string arn = text_at(service, "serviceArn");
   return ours && !excluded(c, arn) ? arn : std::string();
 }
 
 void update_service(const ResourceCall& c) {
   json input = lowered(c, "AWS::ECS::Service");
-  for (const char* fixed : {"serviceName", "launchType", "schedulingStrategy", "role", "cluster", "deploymentController"}) {
+  for (const char* fixed :
+       {"serviceName", "launchType", "schedulingStrategy", "role", "cluster", "deploymentController"}) {
     input.erase(fixed);
   }
   input["cluster"] = cluster_name(c);
@@ -143,7 +151,8 @@ Progress service_stabilized(const ResourceCall& c) {
     for (const json& event : service.value("events", json::array())) {
       std::string message = text_at(event, "message");
       if (message.find("fail") == std::string::npos && message.find("unable") == std::string::npos &&
-          message.find("unhealthy") == std::string::npos) continue;
+          message.find("unhealthy") == std::string::npos)
+        continue;
       why += (why.empty() ? "" : " ") + message;
       break;
     }
@@ -151,7 +160,8 @@ Progress service_stabilized(const ResourceCall& c) {
                             (why.empty() ? "" : " " + why));
   }
   // The circuit breaker may have rolled back, and the failed deployment be gone, before this look.
-  if (wanted.find(':') != std::string::npos && wanted.starts_with("arn:") && text_at(service, "taskDefinition") != wanted) {
+  if (wanted.find(':') != std::string::npos && wanted.starts_with("arn:") &&
+      text_at(service, "taskDefinition") != wanted) {
     return Progress::failed("Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'.");
   }
   if (deployments.size() != 1) return Progress::waiting();
@@ -171,7 +181,8 @@ json service_values(const ResourceCall& c) {
 void remove_service(const ResourceCall& c) {
   json service = service_of(c, c.physical_id);
   if (!service.is_object() || text_at(service, "status") != "ACTIVE") return;
-  call_if_exists(c, "ecs", "DeleteService", {{"cluster", cluster_name(c)}, {"service", c.physical_id}, {"force", true}});
+  call_if_exists(c, "ecs", "DeleteService",
+                 {{"cluster", cluster_name(c)}, {"service", c.physical_id}, {"force", true}});
 }
 
 bool service_gone(const ResourceCall& c) {
@@ -180,27 +191,35 @@ bool service_gone(const ResourceCall& c) {
 }
 
 #define WEIR_CFN_PAIRS "[{Name*: string; Value*: string}]"
-#define WEIR_CFN_CONTAINER                                                                                            \
-  "{Name*: string; Image*: string; Cpu: integer; Memory: integer; MemoryReservation: integer; Essential: boolean;"    \
-  " Links: [string]; PortMappings: [{ContainerPort: integer(0..65535); HostPort: integer(0..65535);"                  \
-  " Protocol: string(tcp|udp); Name: string; AppProtocol: string(grpc|http|http2); ContainerPortRange: string}];"     \
-  " EntryPoint: [string]; Command: [string]; Environment: [{Name: string; Value: string}];"                           \
-  " EnvironmentFiles: [{Type: string; Value: string}]; Secrets: [{Name*: string; ValueFrom*: string}];"               \
-  " MountPoints: [{SourceVolume: string; ContainerPath: string; ReadOnly: boolean}];"                                 \
-  " VolumesFrom: [{SourceContainer: string; ReadOnly: boolean}]; LinuxParameters: {Capabilities: {Add: [string];"     \
-  " Drop: [string]}; InitProcessEnabled: boolean; SharedMemorySize: integer; MaxSwap: integer; Swappiness: integer;"  \
-  " Tmpfs: [{ContainerPath: string; Size*: integer; MountOptions: [string]}]; Devices: [{HostPath: string;"           \
-  " ContainerPath: string; Permissions: [string]}]};"                                                                 \
-  " DependsOn: [{ContainerName: string; Condition: string(START|COMPLETE|SUCCESS|HEALTHY)}];"                         \
-  " StartTimeout: integer; StopTimeout: integer; VersionConsistency: string; Hostname: string; User: string;"         \
-  " WorkingDirectory: string; DisableNetworking: boolean; Privileged: boolean; ReadonlyRootFilesystem: boolean;"      \
-  " DnsServers: [string]; DnsSearchDomains: [string]; ExtraHosts: [{Hostname: string; IpAddress: string}];"           \
-  " DockerSecurityOptions: [string]; Interactive: boolean; PseudoTerminal: boolean; DockerLabels: map;"               \
-  " Ulimits: [{Name*: string; SoftLimit*: integer; HardLimit*: integer}];"                                            \
-  " LogConfiguration: {LogDriver*: string; Options: map; SecretOptions: [{Name*: string; ValueFrom*: string}]};"      \
-  " HealthCheck: {Command: [string]; Interval: integer; Timeout: integer; Retries: integer; StartPeriod: integer};"   \
-  " SystemControls: [{Namespace: string; Value: string}]; ResourceRequirements: [{Type*: string; Value*: string}];"   \
-  " RestartPolicy: {Enabled: boolean; IgnoredExitCodes: [integer]; RestartAttemptPeriod: integer};"                   \
+#define WEIR_CFN_CONTAINER                                                                                    \
+  "{Name*: string; Image*: string; Cpu: integer; Memory: integer; MemoryReservation: integer; Essential: "    \
+  "boolean;"                                                                                                  \
+  " Links: [string]; PortMappings: [{ContainerPort: integer(0..65535); HostPort: integer(0..65535);"          \
+  " Protocol: string(tcp|udp); Name: string; AppProtocol: string(grpc|http|http2); ContainerPortRange: "      \
+  "string}];"                                                                                                 \
+  " EntryPoint: [string]; Command: [string]; Environment: [{Name: string; Value: string}];"                   \
+  " EnvironmentFiles: [{Type: string; Value: string}]; Secrets: [{Name*: string; ValueFrom*: string}];"       \
+  " MountPoints: [{SourceVolume: string; ContainerPath: string; ReadOnly: boolean}];"                         \
+  " VolumesFrom: [{SourceContainer: string; ReadOnly: boolean}]; LinuxParameters: {Capabilities: {Add: "      \
+  "[string];"                                                                                                 \
+  " Drop: [string]}; InitProcessEnabled: boolean; SharedMemorySize: integer; MaxSwap: integer; Swappiness: "  \
+  "integer;"                                                                                                  \
+  " Tmpfs: [{ContainerPath: string; Size*: integer; MountOptions: [string]}]; Devices: [{HostPath: string;"   \
+  " ContainerPath: string; Permissions: [string]}]};"                                                         \
+  " DependsOn: [{ContainerName: string; Condition: string(START|COMPLETE|SUCCESS|HEALTHY)}];"                 \
+  " StartTimeout: integer; StopTimeout: integer; VersionConsistency: string; Hostname: string; User: string;" \
+  " WorkingDirectory: string; DisableNetworking: boolean; Privileged: boolean; ReadonlyRootFilesystem: "      \
+  "boolean;"                                                                                                  \
+  " DnsServers: [string]; DnsSearchDomains: [string]; ExtraHosts: [{Hostname: string; IpAddress: string}];"   \
+  " DockerSecurityOptions: [string]; Interactive: boolean; PseudoTerminal: boolean; DockerLabels: map;"       \
+  " Ulimits: [{Name*: string; SoftLimit*: integer; HardLimit*: integer}];"                                    \
+  " LogConfiguration: {LogDriver*: string; Options: map; SecretOptions: [{Name*: string; ValueFrom*: "        \
+  "string}]};"                                                                                                \
+  " HealthCheck: {Command: [string]; Interval: integer; Timeout: integer; Retries: integer; StartPeriod: "    \
+  "integer};"                                                                                                 \
+  " SystemControls: [{Namespace: string; Value: string}]; ResourceRequirements: [{Type*: string; Value*: "    \
+  "string}];"                                                                                                 \
+  " RestartPolicy: {Enabled: boolean; IgnoredExitCodes: [integer]; RestartAttemptPeriod: integer};"           \
   " RepositoryCredentials: {CredentialsParameter: string}; -FirelensConfiguration; -CredentialSpecs}"
 
 constexpr std::string_view kTaskDefinition =
@@ -210,47 +229,75 @@ constexpr std::string_view kTaskDefinition =
     "TaskRoleArn^: string; PidMode^: string(task|host); IpcMode^: string(task|host|none);"
     "RuntimePlatform^: {CpuArchitecture: string(X86_64|ARM64); OperatingSystemFamily: string};"
     "EphemeralStorage^: {SizeInGiB: integer(20..200)}; EnableFaultInjection^: boolean;"
-    "Volumes^: [{Name: string; Host: {SourcePath: string}; ConfiguredAtLaunch: boolean; -EFSVolumeConfiguration;"
+    "Volumes^: [{Name: string; Host: {SourcePath: string}; ConfiguredAtLaunch: boolean; "
+    "-EFSVolumeConfiguration;"
     "  -DockerVolumeConfiguration; -FSxWindowsFileServerVolumeConfiguration}]; Tags: [Tag];"
     "-ProxyConfiguration; -PlacementConstraints; -InferenceAccelerators";
 
 constexpr std::string_view kService =
     "ServiceName^: string; Cluster^: string; TaskDefinition*: string; DesiredCount: integer(0..5000);"
-    "LaunchType^: string(FARGATE|EC2|EXTERNAL); PlatformVersion: string; SchedulingStrategy^: string(REPLICA|DAEMON);"
-    "CapacityProviderStrategy: [{CapacityProvider: string; Weight: integer(0..1000); Base: integer(0..100000)}];"
+    "LaunchType^: string(FARGATE|EC2|EXTERNAL); PlatformVersion: string; SchedulingStrategy^: "
+    "string(REPLICA|DAEMON);"
+    "CapacityProviderStrategy: [{CapacityProvider: string; Weight: integer(0..1000); Base: "
+    "integer(0..100000)}];"
     "LoadBalancers: [{TargetGroupArn: string; ContainerName: string; ContainerPort: integer(0..65535);"
     "  -LoadBalancerName; -AdvancedConfiguration}];"
     "NetworkConfiguration: {AwsvpcConfiguration: {Subnets*: [string]; SecurityGroups: [string];"
     "  AssignPublicIp: string(ENABLED|DISABLED)}}; HealthCheckGracePeriodSeconds: integer;"
     "DeploymentConfiguration: {MinimumHealthyPercent: integer(0..100); MaximumPercent: integer(100..200);"
-    "  DeploymentCircuitBreaker: {Enable*: boolean; Rollback*: boolean; ThresholdConfiguration: {Type: string(COUNT|"
+    "  DeploymentCircuitBreaker: {Enable*: boolean; Rollback*: boolean; ThresholdConfiguration: {Type: "
+    "string(COUNT|"
     "  BOUNDED_PERCENT|UNBOUNDED_PERCENT); Value: integer}}; Alarms: {AlarmNames*: [string]; Enable*: boolean;"
     "  Rollback*: boolean}; Strategy: string(ROLLING); -LifecycleHooks; -BakeTimeInMinutes};"
     "DeploymentController: {Type: string(ECS)}; EnableExecuteCommand: boolean; EnableECSManagedTags: boolean;"
-    "PropagateTags: string(SERVICE|TASK_DEFINITION|NONE); AvailabilityZoneRebalancing: string(ENABLED|DISABLED);"
+    "PropagateTags: string(SERVICE|TASK_DEFINITION|NONE); AvailabilityZoneRebalancing: "
+    "string(ENABLED|DISABLED);"
     "ForceNewDeployment: {EnableForceNewDeployment*: boolean; ForceNewDeploymentNonce: string};"
-    "Tags: [Tag]; -Role; -ServiceRegistries; -ServiceConnectConfiguration; -PlacementConstraints; -PlacementStrategies;"
+    "Tags: [Tag]; -Role; -ServiceRegistries; -ServiceConnectConfiguration; -PlacementConstraints; "
+    "-PlacementStrategies;"
     "-VolumeConfigurations; -VpcLatticeConfigurations";
 
 }  // namespace
 
 const std::vector<Provider>& ecs_providers() {
   static const std::vector<Provider> kTable = {
-      {.type = "AWS::ECS::Cluster", .service = "Ecs",
-       .properties = "ClusterName^: string; ClusterSettings: " WEIR_CFN_PAIRS "; CapacityProviders: [string];"
-                     "DefaultCapacityProviderStrategy: [{CapacityProvider: string; Weight: integer; Base: integer}];"
-                     "Tags: [Tag]; -Configuration; -ServiceConnectDefaults",
-       .attributes = "Arn", .name_property = "ClusterName", .create = create_cluster, .find = find_cluster,
-       .update = update_cluster, .values = cluster_values,
-       .remove = [](const ResourceCall& c) { call_if_exists(c, "ecs", "DeleteCluster", {{"cluster", c.physical_id}}); }},
-      {.type = "AWS::ECS::TaskDefinition", .service = "Ecs", .properties = kTaskDefinition,
-       .attributes = "TaskDefinitionArn", .create = create_task_definition, .find = find_task_definition,
+      {.type = "AWS::ECS::Cluster",
+       .service = "Ecs",
+       .properties =
+           "ClusterName^: string; ClusterSettings: " WEIR_CFN_PAIRS "; CapacityProviders: [string];"
+           "DefaultCapacityProviderStrategy: [{CapacityProvider: string; Weight: integer; Base: integer}];"
+           "Tags: [Tag]; -Configuration; -ServiceConnectDefaults",
+       .attributes = "Arn",
+       .name_property = "ClusterName",
+       .create = create_cluster,
+       .find = find_cluster,
+       .update = update_cluster,
+       .values = cluster_values,
+       .remove =
+           [](const ResourceCall& c) {
+             call_if_exists(c, "ecs", "DeleteCluster", {{"cluster", c.physical_id}});
+           }},
+      {.type = "AWS::ECS::TaskDefinition",
+       .service = "Ecs",
+       .properties = kTaskDefinition,
+       .attributes = "TaskDefinitionArn",
+       .create = create_task_definition,
+       .find = find_task_definition,
        .update = [](const ResourceCall& c) { update_tags(c, c.physical_id); },
        .values = [](const ResourceCall& c) { return json{{"TaskDefinitionArn", c.physical_id}}; },
        .remove = remove_task_definition},
-      {.type = "AWS::ECS::Service", .service = "Ecs", .properties = kService, .attributes = "Name ServiceArn",
-       .name_property = "ServiceName", .create = create_service, .find = find_service, .update = update_service,
-       .stabilized = service_stabilized, .values = service_values, .remove = remove_service, .gone = service_gone},
+      {.type = "AWS::ECS::Service",
+       .service = "Ecs",
+       .properties = kService,
+       .attributes = "Name ServiceArn",
+       .name_property = "ServiceName",
+       .create = create_service,
+       .find = find_service,
+       .update = update_service,
+       .stabilized = service_stabilized,
+       .values = service_values,
+       .remove = remove_service,
+       .gone = service_gone},
   };
   return kTable;
 }

@@ -30,8 +30,10 @@ json permission(const json& rule) {
   return out;
 }
 
-void change_rule(const ResourceCall& c, bool authorize, bool ingress, const std::string& group, const json& what) {
-  std::string operation = std::string(authorize ? "Authorize" : "Revoke") + "SecurityGroup" + (ingress ? "Ingress" : "Egress");
+void change_rule(const ResourceCall& c, bool authorize, bool ingress, const std::string& group,
+                 const json& what) {
+  std::string operation =
+      std::string(authorize ? "Authorize" : "Revoke") + "SecurityGroup" + (ingress ? "Ingress" : "Egress");
   json input = {{"GroupId", group}, {"IpPermissions", json::array({what})}};
   if (authorize) call_unless(c, "ec2", operation, input, "InvalidPermission.Duplicate");
   else call_if_exists(c, "ec2", operation, input);
@@ -41,12 +43,15 @@ json rules_at(const json& properties, bool ingress) {
   return properties.value(ingress ? "SecurityGroupIngress" : "SecurityGroupEgress", json::array());
 }
 
-bool holds(const json& list, const json& item) { return std::find(list.begin(), list.end(), item) != list.end(); }
+bool holds(const json& list, const json& item) {
+  return std::find(list.begin(), list.end(), item) != list.end();
+}
 
 const json kAllTraffic = {{"IpProtocol", "-1"}, {"IpRanges", json::array({{{"CidrIp", "0.0.0.0/0"}}})}};
 
 std::string create_group(const ResourceCall& c) {
-  json input = {{"GroupName", c.name}, {"Description", c.properties["GroupDescription"]},
+  json input = {{"GroupName", c.name},
+                {"Description", c.properties["GroupDescription"]},
                 {"TagSpecifications", json::array({{{"ResourceType", "security-group"}, {"Tags", c.tags}}})}};
   if (c.properties.contains("VpcId")) input["VpcId"] = c.properties["VpcId"];
   return text_at(c.api.call("ec2", "CreateSecurityGroup", input), "GroupId");
@@ -61,7 +66,8 @@ std::string find_group(const ResourceCall& c) {
 }
 
 void configure_group(const ResourceCall& c) {
-  for (const json& rule : rules_at(c.properties, true)) change_rule(c, true, true, c.physical_id, permission(rule));
+  for (const json& rule : rules_at(c.properties, true))
+    change_rule(c, true, true, c.physical_id, permission(rule));
   if (!c.properties.contains("SecurityGroupEgress")) return;
   // Rules of one's own take the place of "everything may leave".
   json own = rules_at(c.properties, false);
@@ -106,7 +112,9 @@ std::string create_rule(const ResourceCall& c) {
 }
 
 // Adding a rule twice changes nothing, so that create() itself may run again.
-std::string find_nothing(const ResourceCall&) { return {}; }
+std::string find_nothing(const ResourceCall&) {
+  return {};
+}
 
 template <bool kIngress>
 void remove_rule(const ResourceCall& c) {
@@ -119,37 +127,63 @@ void update_rule(const ResourceCall& c) {
   create_rule<kIngress>(c);
 }
 
-json rule_values(const ResourceCall& c) { return {{"Id", c.physical_id}}; }
+json rule_values(const ResourceCall& c) {
+  return {{"Id", c.physical_id}};
+}
 
 }  // namespace
 
 const std::vector<Provider>& security_group_providers() {
   static const std::vector<Provider> kTable = {
-      {.type = "AWS::EC2::SecurityGroup", .service = "Ec2",
+      {.type = "AWS::EC2::SecurityGroup",
+       .service = "Ec2",
        .properties =
            "GroupDescription*^: string; VpcId^: string; GroupName^: string; Tags: [Tag];"
-           "SecurityGroupIngress: [{IpProtocol*: string; FromPort: integer(-1..65535); ToPort: integer(-1..65535);"
+           "SecurityGroupIngress: [{IpProtocol*: string; FromPort: integer(-1..65535); ToPort: "
+           "integer(-1..65535);"
            "  CidrIp: string; CidrIpv6: string; SourceSecurityGroupId: string; Description: string;"
            "  -SourcePrefixListId; -SourceSecurityGroupName; -SourceSecurityGroupOwnerId}];"
-           "SecurityGroupEgress: [{IpProtocol*: string; FromPort: integer(-1..65535); ToPort: integer(-1..65535);"
+           "SecurityGroupEgress: [{IpProtocol*: string; FromPort: integer(-1..65535); ToPort: "
+           "integer(-1..65535);"
            "  CidrIp: string; CidrIpv6: string; DestinationSecurityGroupId: string; Description: string;"
            "  -DestinationPrefixListId}]",
-       .attributes = "GroupId Id VpcId", .name_property = "GroupName", .create = create_group, .find = find_group,
-       .configure = configure_group, .update = update_group, .values = group_values,
-       .remove = [](const ResourceCall& c) { call_if_exists(c, "ec2", "DeleteSecurityGroup", {{"GroupId", c.physical_id}}); },
+       .attributes = "GroupId Id VpcId",
+       .name_property = "GroupName",
+       .create = create_group,
+       .find = find_group,
+       .configure = configure_group,
+       .update = update_group,
+       .values = group_values,
+       .remove =
+           [](const ResourceCall& c) {
+             call_if_exists(c, "ec2", "DeleteSecurityGroup", {{"GroupId", c.physical_id}});
+           },
        .gone = [](const ResourceCall& c) { return group_of(c).is_null(); }},
-      {.type = "AWS::EC2::SecurityGroupIngress", .service = "Ec2",
-       .properties = "GroupId*^: string; IpProtocol*^: string; FromPort^: integer(-1..65535); ToPort^: integer(-1..65535);"
+      {.type = "AWS::EC2::SecurityGroupIngress",
+       .service = "Ec2",
+       .properties = "GroupId*^: string; IpProtocol*^: string; FromPort^: integer(-1..65535); ToPort^: "
+                     "integer(-1..65535);"
                      "CidrIp^: string; CidrIpv6^: string; SourceSecurityGroupId^: string; Description: string;"
                      "-GroupName; -SourcePrefixListId; -SourceSecurityGroupName; -SourceSecurityGroupOwnerId",
-       .attributes = "Id", .create = create_rule<true>, .find = find_nothing, .update = update_rule<true>,
-       .values = rule_values, .remove = remove_rule<true>},
-      {.type = "AWS::EC2::SecurityGroupEgress", .service = "Ec2",
-       .properties = "GroupId*^: string; IpProtocol*^: string; FromPort^: integer(-1..65535); ToPort^: integer(-1..65535);"
-                     "CidrIp^: string; CidrIpv6^: string; DestinationSecurityGroupId^: string; Description: string;"
-                     "-DestinationPrefixListId",
-       .attributes = "Id", .create = create_rule<false>, .find = find_nothing, .update = update_rule<false>,
-       .values = rule_values, .remove = remove_rule<false>},
+       .attributes = "Id",
+       .create = create_rule<true>,
+       .find = find_nothing,
+       .update = update_rule<true>,
+       .values = rule_values,
+       .remove = remove_rule<true>},
+      {.type = "AWS::EC2::SecurityGroupEgress",
+       .service = "Ec2",
+       .properties =
+           "GroupId*^: string; IpProtocol*^: string; FromPort^: integer(-1..65535); ToPort^: "
+           "integer(-1..65535);"
+           "CidrIp^: string; CidrIpv6^: string; DestinationSecurityGroupId^: string; Description: string;"
+           "-DestinationPrefixListId",
+       .attributes = "Id",
+       .create = create_rule<false>,
+       .find = find_nothing,
+       .update = update_rule<false>,
+       .values = rule_values,
+       .remove = remove_rule<false>},
   };
   return kTable;
 }

@@ -10,10 +10,12 @@ namespace weir::cfn {
 using nlohmann::json;
 
 bool is_not_found(const api::ApiError& error) {
-  return error.code.find("NotFound") != std::string::npos || error.code.find("NoSuchEntity") != std::string::npos;
+  return error.code.find("NotFound") != std::string::npos ||
+         error.code.find("NoSuchEntity") != std::string::npos;
 }
 
-bool call_if_exists(const ResourceCall& c, std::string_view service, std::string_view operation, const json& input) {
+bool call_if_exists(const ResourceCall& c, std::string_view service, std::string_view operation,
+                    const json& input) {
   try {
     c.api.call(service, operation, input);
     return true;
@@ -44,8 +46,8 @@ json describe(const ResourceCall& c, std::string_view service, std::string_view 
   }
 }
 
-json describe_one(const ResourceCall& c, std::string_view service, std::string_view operation, const json& input,
-                  std::string_view member) {
+json describe_one(const ResourceCall& c, std::string_view service, std::string_view operation,
+                  const json& input, std::string_view member) {
   json all = describe(c, service, operation, input, member);
   return all.empty() ? json() : all[0];
 }
@@ -60,11 +62,14 @@ json pick(const json& properties, const std::vector<std::string>& names) {
 
 // "EnableECSManagedTags" → "enableECSManagedTags", "EFSVolumeConfiguration" → "efsVolumeConfiguration".
 std::string lower_first(std::string name) {
-  auto upper = [&](size_t i) { return i < name.size() && std::isupper(static_cast<unsigned char>(name[i])) != 0; };
+  auto upper = [&](size_t i) {
+    return i < name.size() && std::isupper(static_cast<unsigned char>(name[i])) != 0;
+  };
   size_t run = 0;
   while (upper(run)) ++run;
   size_t lowered = run <= 1 || run == name.size() ? run : run - 1;
-  for (size_t i = 0; i < lowered; ++i) name[i] = static_cast<char>(std::tolower(static_cast<unsigned char>(name[i])));
+  for (size_t i = 0; i < lowered; ++i)
+    name[i] = static_cast<char>(std::tolower(static_cast<unsigned char>(name[i])));
   return name;
 }
 
@@ -134,12 +139,15 @@ bool excluded(const ResourceCall& c, const std::string& physical_id) {
   return std::find(c.not_these.begin(), c.not_these.end(), physical_id) != c.not_these.end();
 }
 
-json tag_list(const json& properties) { return properties.value("Tags", json::array()); }
+json tag_list(const json& properties) {
+  return properties.value("Tags", json::array());
+}
 
 json removed_tag_keys(const ResourceCall& c) {
   json keys = json::array();
   for (const json& old : tag_list(c.old_properties)) {
-    bool kept = std::any_of(c.tags.begin(), c.tags.end(), [&](const json& tag) { return tag["Key"] == old["Key"]; });
+    bool kept =
+        std::any_of(c.tags.begin(), c.tags.end(), [&](const json& tag) { return tag["Key"] == old["Key"]; });
     if (!kept) keys.push_back(old["Key"]);
   }
   return keys;

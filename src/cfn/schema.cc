@@ -119,11 +119,14 @@ class SchemaReader {
 }  // namespace
 
 const SchemaProperty* Schema::find(std::string_view name) const {
-  auto found = std::find_if(properties.begin(), properties.end(), [name](const auto& p) { return p.name == name; });
+  auto found =
+      std::find_if(properties.begin(), properties.end(), [name](const auto& p) { return p.name == name; });
   return found == properties.end() ? nullptr : &*found;
 }
 
-Schema parse_schema(std::string_view properties) { return SchemaReader(properties).whole(); }
+Schema parse_schema(std::string_view properties) {
+  return SchemaReader(properties).whole();
+}
 
 std::string describe_schema(const Schema& schema) {
   switch (schema.type) {

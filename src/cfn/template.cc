@@ -38,11 +38,18 @@ class TemplateReader {
   void add(Mark where, std::string message) { diagnostics_.add(where, std::move(message)); }
 
   void read_section(const Member& s) {
-    static const std::vector<std::string> kSections = {"AWSTemplateFormatVersion", "Description", "Metadata",
-                                                       "Parameters", "Mappings", "Conditions", "Resources", "Outputs"};
+    static const std::vector<std::string> kSections = {"AWSTemplateFormatVersion",
+                                                       "Description",
+                                                       "Metadata",
+                                                       "Parameters",
+                                                       "Mappings",
+                                                       "Conditions",
+                                                       "Resources",
+                                                       "Outputs"};
     if (s.key == "AWSTemplateFormatVersion") {
       if (!s.value.is_scalar() || s.value.text != "2010-09-09") {
-        add(s.value.mark, "AWSTemplateFormatVersion must be \"2010-09-09\", not " + describe_node(s.value) + ".");
+        add(s.value.mark,
+            "AWSTemplateFormatVersion must be \"2010-09-09\", not " + describe_node(s.value) + ".");
       }
     } else if (s.key == "Description") {
       read_description(s);
@@ -95,10 +102,12 @@ class TemplateReader {
   void check_mapping(const Member& m) {
     bool good = m.value.is_map();
     for (const Member& top : m.value.members) {
-      if (!top.value.is_map()) add(top.value.mark, "Mappings are two levels deep: " + m.key + "." + top.key +
-                                                       " must be a mapping, not " + describe_node(top.value) + ".");
+      if (!top.value.is_map())
+        add(top.value.mark, "Mappings are two levels deep: " + m.key + "." + top.key +
+                                " must be a mapping, not " + describe_node(top.value) + ".");
     }
-    if (!good) add(m.value.mark, "Mapping " + m.key + " must be a mapping, not " + describe_node(m.value) + ".");
+    if (!good)
+      add(m.value.mark, "Mapping " + m.key + " must be a mapping, not " + describe_node(m.value) + ".");
   }
 
   std::string text_of(const Node& node, std::string_view what) {
@@ -140,8 +149,8 @@ class TemplateReader {
   }
 
   void read_attribute(const Member& a, ResourceDefinition& r) {
-    static const std::vector<std::string> kAttributes = {"Type", "Properties", "DependsOn", "Condition",
-                                                         "DeletionPolicy", "UpdateReplacePolicy", "Metadata"};
+    static const std::vector<std::string> kAttributes = {
+        "Type", "Properties", "DependsOn", "Condition", "DeletionPolicy", "UpdateReplacePolicy", "Metadata"};
     const std::string of = " of " + r.name;
     if (a.key == "Type") {
       r.type = text_of(a.value, "Type" + of);
@@ -183,10 +192,12 @@ class TemplateReader {
     } else if (node.is_list()) {
       for (const Node& item : node.items) {
         if (item.is_scalar()) r.depends_on.emplace_back(item.text, item.mark);
-        else add(item.mark, "DependsOn of " + r.name + " must name resources, not " + describe_node(item) + ".");
+        else
+          add(item.mark, "DependsOn of " + r.name + " must name resources, not " + describe_node(item) + ".");
       }
     } else {
-      add(node.mark, "DependsOn of " + r.name + " must be a name or a list of names, not " + describe_node(node) + ".");
+      add(node.mark,
+          "DependsOn of " + r.name + " must be a name or a list of names, not " + describe_node(node) + ".");
     }
   }
 
@@ -226,12 +237,14 @@ class TemplateReader {
 }  // namespace
 
 const ParameterDefinition* Template::parameter(std::string_view name) const {
-  auto found = std::find_if(parameters.begin(), parameters.end(), [name](const auto& p) { return p.name == name; });
+  auto found =
+      std::find_if(parameters.begin(), parameters.end(), [name](const auto& p) { return p.name == name; });
   return found == parameters.end() ? nullptr : &*found;
 }
 
 const ResourceDefinition* Template::resource(std::string_view name) const {
-  auto found = std::find_if(resources.begin(), resources.end(), [name](const auto& r) { return r.name == name; });
+  auto found =
+      std::find_if(resources.begin(), resources.end(), [name](const auto& r) { return r.name == name; });
   return found == resources.end() ? nullptr : &*found;
 }
 

@@ -23,7 +23,7 @@ struct ParameterDefinition {
 struct ResourceDefinition {
   std::string name;
   std::string type;
-  Mark mark;                         // of the logical id
+  Mark mark;  // of the logical id
   Mark type_mark;
   const Node* properties = nullptr;  // Map or null
   std::vector<std::pair<std::string, Mark>> depends_on;

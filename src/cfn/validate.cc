@@ -31,7 +31,8 @@ void check_depends_on(const Template& tpl, const ResourceDefinition& r, Diagnost
   }
 }
 
-void check_resource(const Template& tpl, const ResourceDefinition& r, Evaluator& evaluator, Diagnostics& diagnostics) {
+void check_resource(const Template& tpl, const ResourceDefinition& r, Evaluator& evaluator,
+                    Diagnostics& diagnostics) {
   check_depends_on(tpl, r, diagnostics);
   evaluator.set_inactive(!evaluator.present(r));
   if (const Provider* provider = find_provider(r.type)) {
@@ -51,7 +52,8 @@ void check_outputs(const Template& tpl, Evaluator& evaluator, Diagnostics& diagn
     if (o.value != nullptr) {
       nlohmann::json v = evaluator.value(*o.value);
       if (is_list_like(v) || v.is_object() || v.is_null()) {
-        diagnostics.add(o.value->mark, "Template format error: Output " + o.name + " is malformed: its value must be a string.");
+        diagnostics.add(o.value->mark, "Template format error: Output " + o.name +
+                                           " is malformed: its value must be a string.");
       }
     }
     if (o.export_name != nullptr) evaluator.value(*o.export_name);
@@ -94,14 +96,16 @@ std::vector<std::string> find_cycle(const Dependencies& graph) {
         ++it;
       }
     }
-    shrunk = std::erase_if(left, [&](const auto& entry) { return !needed.contains(entry.first); }) > 0 || shrunk;
+    shrunk =
+        std::erase_if(left, [&](const auto& entry) { return !needed.contains(entry.first); }) > 0 || shrunk;
   }
   std::vector<std::string> out;
   for (const auto& [name, needs] : left) out.push_back(name);
   return out;
 }
 
-std::expected<ValidatedTemplate, std::vector<Diagnostic>> validate(std::string_view text, const ParameterValues& given,
+std::expected<ValidatedTemplate, std::vector<Diagnostic>> validate(std::string_view text,
+                                                                   const ParameterValues& given,
                                                                    const ValidateOptions& options) {
   Diagnostics diagnostics;
   auto tpl = std::make_shared<Template>();

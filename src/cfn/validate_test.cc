@@ -50,25 +50,33 @@ TEST(Validate, SaysWhatIsWrongAndWhere) {
   const Case cases[] = {
       {"empty", "  \n", "1:1: The template is empty.\n"},
       {"list", "- a\n", "1:1: A template is a mapping of sections, not a list.\n"},
-      {"no resources", "Description: x\n", "1:1: Template format error: At least one Resources member must be defined.\n"},
+      {"no resources", "Description: x\n",
+       "1:1: Template format error: At least one Resources member must be defined.\n"},
       {"version", "AWSTemplateFormatVersion: 2011-01-01\nResources: {A: {Type: AWS::EC2::InternetGateway}}\n",
        "1:27: AWSTemplateFormatVersion must be \"2010-09-09\", not \"2011-01-01\".\n"},
-      {"transform", "Transform: AWS::Serverless-2016-10-31\nResources: {A: {Type: AWS::EC2::InternetGateway}}\n",
+      {"transform",
+       "Transform: AWS::Serverless-2016-10-31\nResources: {A: {Type: AWS::EC2::InternetGateway}}\n",
        "1:1: The section Transform is not supported by Weir.\n"},
       {"alias", "Resources:\n  A: &x {Type: AWS::EC2::InternetGateway}\n  B: *x\n",
        "3:6: CloudFormation templates cannot use YAML aliases (*name).\n"
        "3:6: Resource B must be a mapping, not nothing.\n"},
       {"cycle",
-       "Resources:\n  A: {Type: AWS::EC2::InternetGateway, DependsOn: B}\n  B: {Type: AWS::EC2::InternetGateway, DependsOn: A}\n"
+       "Resources:\n  A: {Type: AWS::EC2::InternetGateway, DependsOn: B}\n  B: {Type: "
+       "AWS::EC2::InternetGateway, DependsOn: A}\n"
        "  C: {Type: AWS::EC2::InternetGateway, DependsOn: A}\n  D: {Type: AWS::EC2::InternetGateway}\n",
        "2:3: Circular dependency between resources: [A, B]\n"},
       {"depends on nothing", "Resources:\n  A: {Type: AWS::EC2::InternetGateway, DependsOn: Bee}\n",
-       "2:51: Template format error: Unresolved resource dependencies [Bee] in the Resources block of the template.\n"},
-      {"octal", "Resources:\n  T:\n    Type: AWS::ElasticLoadBalancingV2::TargetGroup\n    Properties:\n      Port: 0443\n",
+       "2:51: Template format error: Unresolved resource dependencies [Bee] in the Resources block of the "
+       "template.\n"},
+      {"octal",
+       "Resources:\n  T:\n    Type: AWS::ElasticLoadBalancingV2::TargetGroup\n    Properties:\n      Port: "
+       "0443\n",
        "5:13: T.Port: 0443 is an octal number in YAML 1.1; write it without the leading zero.\n"},
-      {"unsupported property", "Resources:\n  L:\n    Type: AWS::Logs::LogGroup\n    Properties: {KmsKeyId: k}\n",
+      {"unsupported property",
+       "Resources:\n  L:\n    Type: AWS::Logs::LogGroup\n    Properties: {KmsKeyId: k}\n",
        "4:18: Weir does not support the property KmsKeyId of AWS::Logs::LogGroup.\n"},
-      {"import", "Resources:\n  L:\n    Type: AWS::Logs::LogGroup\n    Properties: {LogGroupName: !ImportValue x}\n",
+      {"import",
+       "Resources:\n  L:\n    Type: AWS::Logs::LogGroup\n    Properties: {LogGroupName: !ImportValue x}\n",
        "4:32: The function Fn::ImportValue is not supported by Weir.\n"},
       {"string where a list belongs",
        "Resources:\n  S: {Type: AWS::EC2::SecurityGroup, Properties: {GroupDescription: d}}\n  L:\n"
@@ -89,10 +97,11 @@ TEST(Validate, SaysWhatIsWrongAndWhere) {
 }
 
 TEST(Validate, KeepsYamlValuesAsAwsReadsThem) {
-  EXPECT_EQ(report("Resources:\n  R:\n    Type: AWS::IAM::Role\n    Properties:\n      AssumeRolePolicyDocument: "
-                   "{Version: 2012-10-17, Statement: []}\n  V:\n    Type: AWS::EC2::VPC\n    Properties: {CidrBlock: "
-                   "10.0.0.0/16, EnableDnsSupport: Yes}\n"),
-            "valid");
+  EXPECT_EQ(
+      report("Resources:\n  R:\n    Type: AWS::IAM::Role\n    Properties:\n      AssumeRolePolicyDocument: "
+             "{Version: 2012-10-17, Statement: []}\n  V:\n    Type: AWS::EC2::VPC\n    Properties: {CidrBlock: "
+             "10.0.0.0/16, EnableDnsSupport: Yes}\n"),
+      "valid");
 }
 
 TEST(Validate, IgnoresReferencesToAbsentResourcesOutsideTheBranchInForce) {
@@ -103,9 +112,10 @@ TEST(Validate, IgnoresReferencesToAbsentResourcesOutsideTheBranchInForce) {
       "  B: {Type: AWS::Logs::LogGroup, Properties: {LogGroupName: !If [On, !Ref A, plain]}}\n"
       "  C: {Type: AWS::Logs::LogGroup, Condition: On, Properties: {LogGroupName: !Ref A}}\n";
   EXPECT_EQ(report(text), "valid");
-  EXPECT_EQ(report(std::string(text) + "  D: {Type: AWS::Logs::LogGroup, Properties: {LogGroupName: !Ref A}}\n"),
-            "6:61: Template format error: Unresolved resource dependencies [A] in the Resources block of the "
-            "template: its condition is false.\n");
+  EXPECT_EQ(
+      report(std::string(text) + "  D: {Type: AWS::Logs::LogGroup, Properties: {LogGroupName: !Ref A}}\n"),
+      "6:61: Template format error: Unresolved resource dependencies [A] in the Resources block of the "
+      "template: its condition is false.\n");
 }
 
 TEST(Parameters, ObeyTheirConstraints) {
@@ -119,22 +129,26 @@ TEST(Parameters, ObeyTheirConstraints) {
       "  V: {Type: 'AWS::EC2::VPC::Id', Default: vpc-1}\n"
       "Resources: {G: {Type: AWS::EC2::InternetGateway}}\n";
   EXPECT_EQ(report(head), "valid");
-  EXPECT_EQ(report(head, {{"N", "1"}}),
-            "0:0: Parameter N failed to satisfy constraint: Member must have value greater than or equal to 2\n");
+  EXPECT_EQ(
+      report(head, {{"N", "1"}}),
+      "0:0: Parameter N failed to satisfy constraint: Member must have value greater than or equal to 2\n");
   EXPECT_EQ(report(head, {{"N", "x"}}), "0:0: Parameter 'N' must be a number.\n");
   EXPECT_EQ(report(head, {{"S", "abc1"}}), "0:0: Parameter S failed to satisfy constraint: only letters\n");
   EXPECT_EQ(report(head, {{"A", "z"}}), "0:0: Parameter 'A' must be one of AllowedValues\n");
   EXPECT_EQ(report(head, {{"I", "1,b"}}), "0:0: Parameter 'I' must be a number.\n");
-  EXPECT_EQ(report(head, {{"V", "nope"}}),
-            "0:0: Parameter validation failed: parameter value nope for parameter name V does not exist. Rollback "
-            "requested by user.\n");
+  EXPECT_EQ(
+      report(head, {{"V", "nope"}}),
+      "0:0: Parameter validation failed: parameter value nope for parameter name V does not exist. Rollback "
+      "requested by user.\n");
   EXPECT_EQ(report(head, {{"Q", "1"}, {"R", "1"}}), "0:0: Parameters: [Q, R] do not exist in the template\n");
-  EXPECT_EQ(report("Parameters: {B: {Type: String}, A: {Type: String}}\nResources: {G: {Type: AWS::EC2::InternetGateway}}\n"),
+  EXPECT_EQ(report("Parameters: {B: {Type: String}, A: {Type: String}}\nResources: {G: {Type: "
+                   "AWS::EC2::InternetGateway}}\n"),
             "0:0: Parameters: [B, A] must have values\n");
 }
 
 TEST(Limits, AreReached) {
-  EXPECT_EQ(report(std::string(kTemplateBytesMax + 1, ' ')), "1:1: The template is larger than 1000000 bytes.\n");
+  EXPECT_EQ(report(std::string(kTemplateBytesMax + 1, ' ')),
+            "1:1: The template is larger than 1000000 bytes.\n");
   EXPECT_EQ(report(std::string(65, '[') + std::string(65, ']')), "1:65: The template is nested too deeply.\n");
   std::string keys = "Resources:\n";
   for (size_t i = 0; i <= kMembersMax; ++i) keys += "  K" + std::to_string(i) + ": 1\n";

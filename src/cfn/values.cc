@@ -15,14 +15,16 @@ std::vector<std::string> split_list(std::string_view text) {
     std::string_view member = text.substr(start, end - start);
     size_t first = member.find_first_not_of(" \t");
     size_t last = member.find_last_not_of(" \t");
-    out.emplace_back(first == std::string_view::npos ? std::string_view() : member.substr(first, last - first + 1));
+    out.emplace_back(first == std::string_view::npos ? std::string_view()
+                                                     : member.substr(first, last - first + 1));
     start = end + 1;
   }
   return out;
 }
 
 std::string base64(std::string_view bytes) {
-  static constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  static constexpr std::string_view kAlphabet =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string out;
   for (size_t i = 0; i < bytes.size(); i += 3) {
     uint32_t group = 0;
@@ -46,7 +48,8 @@ Result<std::vector<std::string>> cidr_blocks(std::string_view block, int64_t cou
     auto [end, error] = std::from_chars(bits.data(), bits.data() + bits.size(), prefix);
     if (error != std::errc() || end != bits.data() + bits.size()) prefix = -1;
   }
-  if (prefix < 0 || prefix > 32 || inet_pton(AF_INET, std::string(block.substr(0, slash)).c_str(), &address) != 1) {
+  if (prefix < 0 || prefix > 32 ||
+      inet_pton(AF_INET, std::string(block.substr(0, slash)).c_str(), &address) != 1) {
     return fail("\"" + std::string(block) + "\" is no IPv4 CIDR block");
   }
   if (count < 1 || count > kBlocksMax) return fail("the count must be from 1 to 256");

@@ -17,15 +17,17 @@ namespace weir::cfn {
 namespace {
 
 constexpr std::array<std::string_view, 15> kShortForms = {
-    "Sub",  "GetAtt", "Join",   "Select",    "Split", "If",        "Equals", "And",
-    "Or",   "Not",    "Base64", "FindInMap", "Cidr",  "GetAZs",    "ImportValue"};
+    "Sub", "GetAtt", "Join",   "Select",    "Split", "If",     "Equals",     "And",
+    "Or",  "Not",    "Base64", "FindInMap", "Cidr",  "GetAZs", "ImportValue"};
 
 struct TooMuch {
   Mark where;
   std::string message;
 };
 
-Mark mark_of(const YAML::Mark& m) { return {m.line + 1, m.column + 1}; }
+Mark mark_of(const YAML::Mark& m) {
+  return {m.line + 1, m.column + 1};
+}
 
 // Long name of a short tag, "" when there is none.
 std::string long_form(std::string_view tag) {
@@ -45,12 +47,15 @@ class Builder final : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { close(open_node(mark, Node::Kind::Null, "?")); }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
+    close(open_node(mark, Node::Kind::Null, "?"));
+  }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     diagnostics_.add(mark_of(mark), "CloudFormation templates cannot use YAML aliases (*name).");
     close(open_node(mark, Node::Kind::Null, "?"));
   }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
+                const std::string& value) override {
     Frame frame = open_node(mark, Node::Kind::Scalar, tag);
     frame.node.text = value;
     frame.node.quoted = tag == "!" || tag == "tag:yaml.org,2002:str" || !frame.function.empty();
@@ -71,9 +76,9 @@ class Builder final : public YAML::EventHandler {
  private:
   struct Frame {
     Node node;
-    std::string function;       // long name of the short tag on this node
-    bool has_key = false;       // Map: a key was read, its value comes next
-    bool drop_value = false;    // Map: the key was bad or a duplicate
+    std::string function;     // long name of the short tag on this node
+    bool has_key = false;     // Map: a key was read, its value comes next
+    bool drop_value = false;  // Map: the key was bad or a duplicate
     Member pending;
   };
 
@@ -84,7 +89,8 @@ class Builder final : public YAML::EventHandler {
     frame.node.mark = mark_of(mark);
     if (tag.size() > 1 && tag[0] == '!') {
       frame.function = long_form(tag);
-      if (frame.function.empty()) diagnostics_.add(frame.node.mark, "Unknown tag " + tag + "." + suggestion(tag));
+      if (frame.function.empty())
+        diagnostics_.add(frame.node.mark, "Unknown tag " + tag + "." + suggestion(tag));
     } else if (tag.starts_with("tag:") && !known_type_tag(tag)) {
       diagnostics_.add(frame.node.mark, "CloudFormation does not know the YAML type " + tag + ".");
     }
@@ -93,8 +99,8 @@ class Builder final : public YAML::EventHandler {
 
   static bool known_type_tag(std::string_view tag) {
     std::string_view name = tag.substr(tag.rfind(':') + 1);
-    return name == "str" || name == "int" || name == "bool" || name == "float" || name == "null" || name == "map" ||
-           name == "seq";
+    return name == "str" || name == "int" || name == "bool" || name == "float" || name == "null" ||
+           name == "map" || name == "seq";
   }
 
   static std::string suggestion(const std::string& tag) {
@@ -184,7 +190,8 @@ std::optional<Node> parse_yaml(std::string_view text, Diagnostics& diagnostics) 
     std::optional<Node> root = builder.take();
     if (root && parser.HandleNextDocument(builder)) {
       std::optional<Node> second = builder.take();
-      diagnostics.add(second ? second->mark : Mark{1, 1}, "A template is one YAML document; here a second begins.");
+      diagnostics.add(second ? second->mark : Mark{1, 1},
+                      "A template is one YAML document; here a second begins.");
     }
     if (!root) diagnostics.add({1, 1}, "The template is empty.");
     return root;

@@ -42,8 +42,9 @@ bool delete_stack(const ApiClient& client, const std::string& stack_name, int ti
     return false;
   }
   if (end == StackWatch::End::Timeout) {
-    note(fmt::format("\nThe stack {0} is still being deleted after {1} s; `weir status {0}` shows what is left.\n", stack_name,
-                     timeout_seconds));
+    note(fmt::format(
+        "\nThe stack {0} is still being deleted after {1} s; `weir status {0}` shows what is left.\n",
+        stack_name, timeout_seconds));
     return false;
   }
   if (watch.status().empty() || watch.status() == "DELETE_COMPLETE") return true;

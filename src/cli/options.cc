@@ -32,13 +32,16 @@ std::expected<std::map<int, int>, UsageError> parse_port_map(const std::vector<s
     int to = 0;
     bool valid = equals != std::string::npos && parse_port(std::string_view(entry).substr(0, equals), from) &&
                  parse_port(std::string_view(entry).substr(equals + 1), to);
-    if (!valid) return std::unexpected(UsageError{fmt::format("--map {}: give LISTENER=LOCAL, such as 443=8443", entry)});
+    if (!valid)
+      return std::unexpected(
+          UsageError{fmt::format("--map {}: give LISTENER=LOCAL, such as 443=8443", entry)});
     ports[from] = to;
   }
   return ports;
 }
 
-std::expected<std::map<std::string, std::string>, UsageError> parse_parameters(const std::vector<std::string>& entries) {
+std::expected<std::map<std::string, std::string>, UsageError> parse_parameters(
+    const std::vector<std::string>& entries) {
   std::map<std::string, std::string> parameters;
   for (const auto& entry : entries) {
     size_t equals = entry.find('=');
@@ -62,7 +65,8 @@ void add_stack_commands(CLI::App& app, Options& options, Raw& raw) {
   up->add_option("--stack-name", options.up.stack_name, "Name of the stack (default: from the template's path)");
   up->add_option("--parameters,-p", raw.parameters, "NAME=VALUE …");
   up->add_option("--map", raw.port_map, "LISTENER=LOCAL: accept a listener's port on another port of this machine");
-  up->add_option("--address", options.up.address, "Local address of new load balancers (default: one of 127.0.0.x each)");
+  up->add_option("--address", options.up.address,
+                 "Local address of new load balancers (default: one of 127.0.0.x each)");
   up->add_option("--timeout", options.up.timeout_seconds, "Seconds to wait")->check(CLI::Range(1, 86400));
   auto* detach = up->add_flag("--detach,-d", options.up.detach, "Leave the stack running and return");
   up->add_flag("--foreground", options.up.foreground, "Stay until Ctrl-C, also without a terminal")->excludes(detach);
@@ -102,7 +106,8 @@ void add_machine_commands(CLI::App& app, Options& options, Raw& raw) {
   auto* serve = app.add_subcommand("serve", "The control plane (other commands start it when needed)");
   add_common(serve, options, raw);
   serve->add_option("--api-address", options.serve.api_address, "Where the AWS API listens");
-  serve->add_option("--port,--api-port", options.serve.api_port, "0: only the unix socket")->check(CLI::Range(0, 65535));
+  serve->add_option("--port,--api-port", options.serve.api_port, "0: only the unix socket")
+      ->check(CLI::Range(0, 65535));
   serve->add_option("--region", options.serve.region, "Name of the region");
   serve->add_option("--map", raw.port_map, "LISTENER=LOCAL ports for new load balancers");
   serve->add_option("--address", options.serve.address, "Local address of new load balancers");
@@ -155,7 +160,8 @@ std::expected<void, UsageError> finish(const CLI::App& app, Options& options, co
 std::string default_state_dir() {
   if (const char* given = std::getenv("WEIR_STATE_DIR"); given != nullptr && *given != '\0') return given;
   if (geteuid() == 0) return "/var/lib/weir";
-  if (const char* xdg = std::getenv("XDG_STATE_HOME"); xdg != nullptr && *xdg != '\0') return std::string(xdg) + "/weir";
+  if (const char* xdg = std::getenv("XDG_STATE_HOME"); xdg != nullptr && *xdg != '\0')
+    return std::string(xdg) + "/weir";
   const char* home = std::getenv("HOME");
   return std::string(home != nullptr ? home : "/tmp") + "/.local/state/weir";
 }

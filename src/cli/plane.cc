@@ -22,7 +22,7 @@
 #include "api/ec2/ec2.h"
 #include "api/wire/front.h"
 #include "base/log.h"
-#include "cfn/stack_operations.h"
+#include "cfn/operations.h"
 #include "cli/api_client.h"
 #include "cli/instance.h"
 #include "cli/stack_pump.h"
@@ -180,7 +180,7 @@ void Plane::Impl::build_api() {
   api::add_all_operations(dispatcher, *context);
   dispatcher.add("weir", "Shutdown", [this](const json& input) { return shutdown(input); });
   engine = std::make_unique<cfn::StackEngine>(*store, dispatcher, clock, random, options.region, context->account);
-  cfn::add_stack_operations(dispatcher, engine->context());
+  cfn::register_operations(dispatcher, *engine);
   stacks = std::make_unique<StackPump>(*loop, *store, *engine);
   front = std::make_unique<api::Front>(
       dispatcher, random,

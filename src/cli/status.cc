@@ -86,7 +86,8 @@ std::string render_service(const json& service) {
 std::string render_status(const json& status) {
   std::string out;
   for (const auto& stack : status.value("Stacks", json::array())) {
-    out += fmt::format("Stack {}  {}\n", paint(Color::Bold, stack.value("Name", "")), painted(stack.value("Status", "")));
+    out += fmt::format("Stack {}  {}\n", paint(Color::Bold, stack.value("Name", "")),
+                       painted(stack.value("Status", "")));
     if (std::string reason = stack.value("Reason", ""); !reason.empty()) out += fmt::format("  {}\n", reason);
     for (const auto& balancer : stack.value("LoadBalancers", json::array())) out += render_balancer(balancer);
     for (const auto& service : stack.value("Services", json::array())) out += render_service(service);

@@ -44,12 +44,14 @@ bool check_template(const UpOptions& up, const std::string& text, bool require_p
   auto valid = cfn::validate(text, up.parameters, options);
   if (valid) return true;
   for (const auto& diagnostic : valid.error()) {
-    std::string place = diagnostic.line > 0 ? fmt::format("{}:{}:{}", up.template_path, diagnostic.line, diagnostic.column)
-                                            : up.template_path;
+    std::string place = diagnostic.line > 0
+                            ? fmt::format("{}:{}:{}", up.template_path, diagnostic.line, diagnostic.column)
+                            : up.template_path;
     note(fmt::format("{}: {} {}\n", place, paint(Color::Bad, "error:", false), diagnostic.message));
   }
   size_t count = valid.error().size();
-  note(fmt::format("{} mistake{} in the template or its parameters; nothing was changed.\n", count, count == 1 ? "" : "s"));
+  note(fmt::format("{} mistake{} in the template or its parameters; nothing was changed.\n", count,
+                   count == 1 ? "" : "s"));
   return false;
 }
 
@@ -139,7 +141,8 @@ int report_failure(const Options& options, const StackWatch& watch) {
   for (const auto& failure : watch.failures()) note(fmt::format("  {}\n", failure));
   note(fmt::format("Next: `weir logs {0}` shows what the containers wrote, `weir status {0}` the state; correct the "
                    "template and run `weir up` again, or `weir down {0}`.\n", name));
-  if (options.common.json) print_json({{"StackName", name}, {"Status", watch.status()}, {"Failures", watch.failures()}});
+  if (options.common.json)
+    print_json({{"StackName", name}, {"Status", watch.status()}, {"Failures", watch.failures()}});
   return kFailed;
 }
 
@@ -184,8 +187,10 @@ int stay(const Options& options, const ApiClient& client) {
 }
 
 int interrupted_while_working(const Options& options) {
-  note(fmt::format("\nInterrupted. The stack {0} goes on changing; `weir status {0}` shows it, `weir down {0}` takes it "
-                   "down.\n", options.up.stack_name));
+  note(fmt::format(
+      "\nInterrupted. The stack {0} goes on changing; `weir status {0}` shows it, `weir down {0}` takes it "
+      "down.\n",
+      options.up.stack_name));
   return kInterrupted;
 }
 
@@ -199,7 +204,8 @@ int follow_change(const Options& options, const ApiClient& client, const std::st
     auto end = watch.run(up.timeout_seconds, interrupted);
     if (end == StackWatch::End::Interrupted) return interrupted_while_working(options);
     if (end == StackWatch::End::Timeout) {
-      note(fmt::format("\nNot ready after {} s; it goes on. `weir status {}` shows it.\n", up.timeout_seconds, up.stack_name));
+      note(fmt::format("\nNot ready after {} s; it goes on. `weir status {}` shows it.\n", up.timeout_seconds,
+                       up.stack_name));
       return kFailed;
     }
     bool good = watch.status() == "CREATE_COMPLETE" || watch.status() == "UPDATE_COMPLETE";

@@ -99,14 +99,16 @@ TEST(SecurityGroup, IsNotDeletedWhileAnotherGroupNamesIt) {
 
 TEST(RouteTable, TakesRoutesAndAssociations) {
   TestWorld world;
-  std::string gateway = world.call("ec2", "CreateInternetGateway", json::object())["InternetGateway"]["InternetGatewayId"];
+  std::string gateway =
+      world.call("ec2", "CreateInternetGateway", json::object())["InternetGateway"]["InternetGatewayId"];
   world.call("ec2", "AttachInternetGateway", {{"InternetGatewayId", gateway}, {"VpcId", world.vpc()}});
   std::string table = world.call("ec2", "CreateRouteTable", {{"VpcId", world.vpc()}})["RouteTable"]["RouteTableId"];
   json route{{"RouteTableId", table}, {"DestinationCidrBlock", "0.0.0.0/0"}, {"GatewayId", gateway}};
   world.call("ec2", "CreateRoute", route);
   EXPECT_EQ(world.error("ec2", "CreateRoute", route),
             "RouteAlreadyExists: The route identified by 0.0.0.0/0 already exists.");
-  json association = world.call("ec2", "AssociateRouteTable", {{"RouteTableId", table}, {"SubnetId", world.subnet('a')}});
+  json association =
+      world.call("ec2", "AssociateRouteTable", {{"RouteTableId", table}, {"SubnetId", world.subnet('a')}});
   EXPECT_EQ(world.error("ec2", "DeleteRouteTable", {{"RouteTableId", table}}).substr(0, 19), "DependencyViolation");
   world.call("ec2", "DisassociateRouteTable", {{"AssociationId", association["AssociationId"]}});
   world.call("ec2", "DeleteRoute", {{"RouteTableId", table}, {"DestinationCidrBlock", "0.0.0.0/0"}});

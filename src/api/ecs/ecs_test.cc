@@ -98,8 +98,8 @@ class ServiceTest : public ::testing::Test {
 };
 
 TEST_F(ServiceTest, NeedsATargetGroupBehindAListener) {
-  EXPECT_EQ(create(json::object()), "InvalidParameterException: The target group with targetGroupArn " + world.target_group() +
-                            " does not have an associated load balancer.");
+  EXPECT_EQ(create(json::object()), "InvalidParameterException: The target group with targetGroupArn " +
+                                        world.target_group() + " does not have an associated load balancer.");
   world.listener();
   EXPECT_EQ(create(json::object()), "no error");
   EXPECT_EQ(create(json::object()), "InvalidParameterException: Creation of service was not idempotent.");

@@ -11,7 +11,8 @@ using nlohmann::json;
 TEST(LoadBalancer, IsProvisioningWithANameThatEndsInLocalhost) {
   TestWorld world;
   json subnets = {world.subnet('a'), world.subnet('b')};
-  json balancer = world.call("elbv2", "CreateLoadBalancer", {{"Name", "demo"}, {"Subnets", subnets}})["LoadBalancers"][0];
+  json balancer =
+      world.call("elbv2", "CreateLoadBalancer", {{"Name", "demo"}, {"Subnets", subnets}})["LoadBalancers"][0];
   std::string arn = balancer["LoadBalancerArn"];
   std::string id = arn.substr(arn.rfind('/') + 1);
   EXPECT_EQ(arn, "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/app/demo/" + id);
@@ -26,7 +27,8 @@ TEST(LoadBalancer, IsProvisioningWithANameThatEndsInLocalhost) {
 TEST(LoadBalancer, GetsALoopbackAddressOfItsOwn) {
   TestWorld world;
   json subnets = {world.subnet('a'), world.subnet('b')};
-  for (const char* name : {"one", "two"}) world.call("elbv2", "CreateLoadBalancer", {{"Name", name}, {"Subnets", subnets}});
+  for (const char* name : {"one", "two"})
+    world.call("elbv2", "CreateLoadBalancer", {{"Name", name}, {"Subnets", subnets}});
   std::vector<std::string> addresses;
   for (const auto& document : world.store->list("elbv2.load-balancer")) {
     addresses.push_back(json::parse(document.body)["weir"]["address"]);
@@ -70,9 +72,11 @@ TEST(LoadBalancer, IsDeletedWithItsListenersUnlessProtected) {
   world.call("elbv2", "ModifyLoadBalancerAttributes",
              {{"LoadBalancerArn", arn}, {"Attributes", {{{"Key", "deletion_protection.enabled"}, {"Value", "true"}}}}});
   EXPECT_EQ(world.error("elbv2", "DeleteLoadBalancer", {{"LoadBalancerArn", arn}}),
-            "OperationNotPermitted: Load balancer '" + arn + "' cannot be deleted because deletion protection is enabled");
+            "OperationNotPermitted: Load balancer '" + arn +
+                "' cannot be deleted because deletion protection is enabled");
   world.call("elbv2", "ModifyLoadBalancerAttributes",
-             {{"LoadBalancerArn", arn}, {"Attributes", {{{"Key", "deletion_protection.enabled"}, {"Value", "false"}}}}});
+             {{"LoadBalancerArn", arn},
+              {"Attributes", {{{"Key", "deletion_protection.enabled"}, {"Value", "false"}}}}});
   world.call("elbv2", "DeleteLoadBalancer", {{"LoadBalancerArn", arn}});
   EXPECT_TRUE(world.store->list("elbv2.listener").empty());
   EXPECT_TRUE(json::parse(world.store->get("elbv2.load-balancer", arn)->body)["weir"]["deleting"]);
@@ -214,7 +218,8 @@ TEST(Listener, ShowsASingleForwardInBothForms) {
   json changed{{"LoadBalancerArn", world.balancer()}, {"Protocol", "HTTP"}, {"Port", 443}};
   changed["DefaultActions"] = {{{"Type", "fixed-response"}, {"FixedResponseConfig", {{"StatusCode", "404"}}}}};
   EXPECT_EQ(world.error("elbv2", "CreateListener", changed),
-            "DuplicateListener: A listener already exists on this port for this load balancer '" + world.balancer() + "'");
+            "DuplicateListener: A listener already exists on this port for this load balancer '" +
+                world.balancer() + "'");
 }
 
 TEST(Rule, KeepsPrioritiesUniqueAndTheDefaultRuleLast) {
@@ -257,8 +262,10 @@ TEST(Targets, DrainWhenDeregisteredAndAreUnusedWithoutAListener) {
   EXPECT_EQ(health()[0]["TargetHealth"], json({{"State", "healthy"}}));
   world.call("elbv2", "DeregisterTargets", {{"TargetGroupArn", group}, {"Targets", {{{"Id", "10.0.0.9"}}}}});
   EXPECT_EQ(health()[0]["TargetHealth"]["Reason"], "Target.DeregistrationInProgress");
-  EXPECT_EQ(world.error("elbv2", "RegisterTargets", {{"TargetGroupArn", group}, {"Targets", {{{"Id", "8.8.8.8"}}}}}).substr(0, 13),
-            "InvalidTarget");
+  EXPECT_EQ(
+      world.error("elbv2", "RegisterTargets", {{"TargetGroupArn", group}, {"Targets", {{{"Id", "8.8.8.8"}}}}})
+          .substr(0, 13),
+      "InvalidTarget");
 }
 
 }  // namespace

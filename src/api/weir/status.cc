@@ -53,10 +53,13 @@ Json balancer_view(const Dispatcher& dispatcher, Context& context, const Json& b
             {"TargetGroups", Json::array()}};
   Json endpoints = balancer["weir"].value("endpoints", Json::array());
   std::set<std::string> groups;
-  for (const auto& listener : list_where(context, kListenerKind, "LoadBalancerArn", text(balancer, "LoadBalancerArn"))) {
+  for (const auto& listener :
+       list_where(context, kListenerKind, "LoadBalancerArn", text(balancer, "LoadBalancerArn"))) {
     Json open = Json::array();
     for (const auto& endpoint : endpoints) {
-      if (text(endpoint, "listener_arn") != text(listener, "ListenerArn") || endpoint.value("vpc_side", false)) continue;
+      if (text(endpoint, "listener_arn") != text(listener, "ListenerArn") ||
+          endpoint.value("vpc_side", false))
+        continue;
       open.push_back({{"Address", endpoint["address"]}, {"Port", endpoint["port"]}});
     }
     view["Listeners"].push_back({{"Arn", listener["ListenerArn"]}, {"Port", listener["Port"]},
