@@ -88,6 +88,8 @@ Result<model::Algorithm> parse_algorithm(std::string_view name) {
 
 Result<void> take_option(int option, Arguments& a) {
   switch (option) {
+    case 'n':
+      return {};
     case 's':
       a.link = optarg;
       return {};
