@@ -27,6 +27,7 @@ class FakeCloud {
     elbv2();
     target_groups();
     ecs();
+    services();
     others();
   }
 
@@ -97,6 +98,7 @@ class FakeCloud {
   void elbv2();
   void target_groups();
   void ecs();
+  void services();
   void others();
   int next_ = 0;
 };
@@ -250,6 +252,9 @@ inline void FakeCloud::ecs() {
     get(in["taskDefinition"])["status"] = "INACTIVE";
     return json::object();
   });
+}
+
+inline void FakeCloud::services() {
   change("ecs", "CreateService", [this](const json& in) {
     json object = in;
     object["status"] = "ACTIVE";
