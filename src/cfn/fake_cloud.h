@@ -1,5 +1,5 @@
 // The operations that providers call, over objects in memory. Records calls, fails and crashes on request.
-// For tests; include from .cc files only.
+// For tests; include from .cc files only, after <nlohmann/json.hpp>.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "api/dispatcher.h"
 
@@ -25,7 +25,9 @@ class FakeCloud {
   FakeCloud() {
     ec2();
     elbv2();
+    target_groups();
     ecs();
+    services();
     others();
   }
 
@@ -94,7 +96,9 @@ class FakeCloud {
 
   void ec2();
   void elbv2();
+  void target_groups();
   void ecs();
+  void services();
   void others();
   int next_ = 0;
 };
@@ -176,6 +180,16 @@ inline void FakeCloud::elbv2() {
     };
   };
   change("elbv2", "DeleteLoadBalancer", erase("LoadBalancerArn"));
+}
+
+inline void FakeCloud::target_groups() {
+  auto erase = [this](const char* member) {
+    return [this, member](const json& in) {
+      get(in[member]);
+      objects.erase(in[member].get<std::string>());
+      return json::object();
+    };
+  };
   change("elbv2", "CreateTargetGroup", [this](const json& in) {
     json object = in;
     object["TargetGroupName"] = in["Name"];
@@ -238,6 +252,9 @@ inline void FakeCloud::ecs() {
     get(in["taskDefinition"])["status"] = "INACTIVE";
     return json::object();
   });
+}
+
+inline void FakeCloud::services() {
   change("ecs", "CreateService", [this](const json& in) {
     json object = in;
     object["status"] = "ACTIVE";

@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "cfn/operations_describe.h"
 
 #include <algorithm>

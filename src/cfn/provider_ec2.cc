@@ -205,10 +205,7 @@ constexpr char kDescribeTables[] = "DescribeRouteTables", kTables[] = "RouteTabl
                kTableId[] = "RouteTableId", kDeleteTable[] = "DeleteRouteTable";
 constexpr char kDisassociate[] = "DisassociateRouteTable", kAssociationId[] = "AssociationId", kId[] = "Id";
 
-}  // namespace
-
-const std::vector<Provider>& ec2_providers() {
-  static const std::vector<Provider> kTable = {
+const std::vector<Provider> kTable = {
       {.type = "AWS::EC2::VPC",
        .service = "Ec2",
        .properties = "CidrBlock*^: string; EnableDnsSupport: boolean; EnableDnsHostnames: boolean;"
@@ -283,6 +280,10 @@ const std::vector<Provider>& ec2_providers() {
        .values = id_value<kId>,
        .remove = remove_by_id<kDisassociate, kAssociationId>},
   };
+
+}  // namespace
+
+const std::vector<Provider>& ec2_providers() {
   return kTable;
 }
 

@@ -233,10 +233,7 @@ constexpr std::string_view kScalingPolicy =
     "[{MetricIntervalLowerBound: number;"
     "  MetricIntervalUpperBound: number; ScalingAdjustment*: integer}]}; -PredictiveScalingPolicyConfiguration";
 
-}  // namespace
-
-const std::vector<Provider>& other_providers() {
-  static const std::vector<Provider> kTable = {
+const std::vector<Provider> kTable = {
       {.type = "AWS::Logs::LogGroup",
        .service = "CloudWatchLogs",
        .properties = "LogGroupName^: string; RetentionInDays: integer(1..3653); Tags: [Tag];"
@@ -328,6 +325,10 @@ const std::vector<Provider>& other_providers() {
        .find = nothing_to_find,
        .update = [](const ResourceCall&) {}},
   };
+
+}  // namespace
+
+const std::vector<Provider>& other_providers() {
   return kTable;
 }
 

@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "cfn/stack_engine.h"
 
 #include <algorithm>
@@ -38,7 +40,8 @@ Resources:
   Https:
     Type: AWS::ElasticLoadBalancingV2::Listener
     Properties:
-      {LoadBalancerArn: !Ref Alb, Port: 443, Protocol: HTTPS, DefaultActions: [{Type: forward, TargetGroupArn: !Ref Tg}]}
+      {LoadBalancerArn: !Ref Alb, Port: 443, Protocol: HTTPS,
+       DefaultActions: [{Type: forward, TargetGroupArn: !Ref Tg}]}
   Logs: {Type: AWS::Logs::LogGroup, Properties: {RetentionInDays: 7}}
   Cluster: {Type: AWS::ECS::Cluster}
   Task:

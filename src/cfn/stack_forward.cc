@@ -1,4 +1,6 @@
 // Creating and updating: bring every resource of the template in force to its properties.
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 
 #include "cfn/provider_util.h"

@@ -1,5 +1,7 @@
 // Deleting: a whole stack, what a failed creation left, and what an update no longer needs. A resource goes
 // when nothing that needs it is left.
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 
 #include "cfn/provider_util.h"

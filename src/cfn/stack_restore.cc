@@ -1,4 +1,6 @@
 // Rolling an update back: everything that was changed gets its former properties or its former self.
+#include <nlohmann/json.hpp>
+
 #include "cfn/stack_run.h"
 
 namespace weir::cfn {

@@ -1,4 +1,4 @@
-// One step of one stack. Include from .cc files only.
+// One step of one stack. Include from .cc files only, after <nlohmann/json.hpp>.
 #pragma once
 
 #include <memory>

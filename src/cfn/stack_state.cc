@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "cfn/stack_state.h"
 
 #include <algorithm>

@@ -1,4 +1,5 @@
-// A stack's documents in memory for one step or one operation. Include from .cc files only.
+// A stack's documents in memory for one step or one operation. Include from .cc files only, after
+// <nlohmann/json.hpp>.
 #pragma once
 
 #include <map>
@@ -8,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "cfn/stack_engine.h"
 

@@ -21,17 +21,21 @@ Resources:
     Properties: {VpcId: !Ref Vpc, InternetGatewayId: !Ref Igw}
   SubnetA:
     Type: AWS::EC2::Subnet
-    Properties: {VpcId: !Ref Vpc, CidrBlock: 10.0.0.0/24, AvailabilityZone: !Select [0, !GetAZs ""], MapPublicIpOnLaunch: true}
+    Properties: {VpcId: !Ref Vpc, CidrBlock: 10.0.0.0/24, AvailabilityZone: !Select [0, !GetAZs ""],
+          MapPublicIpOnLaunch: true}
   SubnetB:
     Type: AWS::EC2::Subnet
-    Properties: {VpcId: !Ref Vpc, CidrBlock: 10.0.1.0/24, AvailabilityZone: !Select [1, !GetAZs ""], MapPublicIpOnLaunch: true}
+    Properties: {VpcId: !Ref Vpc, CidrBlock: 10.0.1.0/24, AvailabilityZone: !Select [1, !GetAZs ""],
+          MapPublicIpOnLaunch: true}
   Rt: {Type: AWS::EC2::RouteTable, Properties: {VpcId: !Ref Vpc}}
   DefaultRoute:
     Type: AWS::EC2::Route
     DependsOn: IgwAttachment
     Properties: {RouteTableId: !Ref Rt, DestinationCidrBlock: 0.0.0.0/0, GatewayId: !Ref Igw}
-  RtA: {Type: AWS::EC2::SubnetRouteTableAssociation, Properties: {SubnetId: !Ref SubnetA, RouteTableId: !Ref Rt}}
-  RtB: {Type: AWS::EC2::SubnetRouteTableAssociation, Properties: {SubnetId: !Ref SubnetB, RouteTableId: !Ref Rt}}
+  RtA: {Type: AWS::EC2::SubnetRouteTableAssociation, Properties: {SubnetId: !Ref SubnetA,
+        RouteTableId: !Ref Rt}}
+  RtB: {Type: AWS::EC2::SubnetRouteTableAssociation, Properties: {SubnetId: !Ref SubnetB,
+        RouteTableId: !Ref Rt}}
   AlbSg:
     Type: AWS::EC2::SecurityGroup
     Properties:
@@ -43,11 +47,13 @@ Resources:
     Properties:
       GroupDescription: ALB to tasks
       VpcId: !Ref Vpc
-      SecurityGroupIngress: [{IpProtocol: tcp, FromPort: !Ref ContainerPort, ToPort: !Ref ContainerPort, SourceSecurityGroupId: !GetAtt AlbSg.GroupId}]
+      SecurityGroupIngress: [{IpProtocol: tcp, FromPort: !Ref ContainerPort, ToPort: !Ref ContainerPort,
+            SourceSecurityGroupId: !GetAtt AlbSg.GroupId}]
   Alb:
     Type: AWS::ElasticLoadBalancingV2::LoadBalancer
     DependsOn: IgwAttachment
-    Properties: {Type: application, Scheme: internet-facing, Subnets: [!Ref SubnetA, !Ref SubnetB], SecurityGroups: [!GetAtt AlbSg.GroupId]}
+    Properties: {Type: application, Scheme: internet-facing, Subnets: [!Ref SubnetA, !Ref SubnetB],
+          SecurityGroups: [!GetAtt AlbSg.GroupId]}
   Tg:
     Type: AWS::ElasticLoadBalancingV2::TargetGroup
     Properties:
@@ -71,7 +77,8 @@ Resources:
   ExecRole:
     Type: AWS::IAM::Role
     Properties:
-      AssumeRolePolicyDocument: {Version: "2012-10-17", Statement: [{Effect: Allow, Principal: {Service: ecs-tasks.amazonaws.com}, Action: "sts:AssumeRole"}]}
+      AssumeRolePolicyDocument: {Version: "2012-10-17", Statement: [{Effect: Allow,
+            Principal: {Service: ecs-tasks.amazonaws.com}, Action: "sts:AssumeRole"}]}
       ManagedPolicyArns: [!Sub "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"]
   Cluster: {Type: AWS::ECS::Cluster}
   TaskDef:
@@ -86,7 +93,8 @@ Resources:
         - Name: grpc
           Image: !Ref Image
           PortMappings: [{ContainerPort: !Ref ContainerPort}]
-          LogConfiguration: {LogDriver: awslogs, Options: {awslogs-group: !Ref Logs, awslogs-region: !Ref "AWS::Region", awslogs-stream-prefix: grpc}}
+          LogConfiguration: {LogDriver: awslogs, Options: {awslogs-group: !Ref Logs,
+                awslogs-region: !Ref "AWS::Region", awslogs-stream-prefix: grpc}}
   Service:
     Type: AWS::ECS::Service
     DependsOn: Https
@@ -96,8 +104,10 @@ Resources:
       TaskDefinition: !Ref TaskDef
       DesiredCount: !Ref DesiredCount
       HealthCheckGracePeriodSeconds: 30
-      DeploymentConfiguration: {MinimumHealthyPercent: 100, MaximumPercent: 200, DeploymentCircuitBreaker: {Enable: true, Rollback: true}}
-      NetworkConfiguration: {AwsvpcConfiguration: {AssignPublicIp: ENABLED, Subnets: [!Ref SubnetA, !Ref SubnetB], SecurityGroups: [!GetAtt TaskSg.GroupId]}}
+      DeploymentConfiguration: {MinimumHealthyPercent: 100, MaximumPercent: 200,
+            DeploymentCircuitBreaker: {Enable: true, Rollback: true}}
+      NetworkConfiguration: {AwsvpcConfiguration: {AssignPublicIp: ENABLED, Subnets: [!Ref SubnetA,
+            !Ref SubnetB], SecurityGroups: [!GetAtt TaskSg.GroupId]}}
       LoadBalancers: [{TargetGroupArn: !Ref Tg, ContainerName: grpc, ContainerPort: !Ref ContainerPort}]
   Scaling:
     Type: AWS::ApplicationAutoScaling::ScalableTarget
@@ -113,7 +123,8 @@ Resources:
       PolicyName: cpu60
       PolicyType: TargetTrackingScaling
       ScalingTargetId: !Ref Scaling
-      TargetTrackingScalingPolicyConfiguration: {TargetValue: 60, PredefinedMetricSpecification: {PredefinedMetricType: ECSServiceAverageCPUUtilization}}
+      TargetTrackingScalingPolicyConfiguration: {TargetValue: 60,
+            PredefinedMetricSpecification: {PredefinedMetricType: ECSServiceAverageCPUUtilization}}
 Outputs:
   Endpoint: {Value: !Sub "${Alb.DNSName}:443"}
 )yaml";
