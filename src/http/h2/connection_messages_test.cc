@@ -130,7 +130,7 @@ TEST(Messages, TrailersEndTheStreamAndHoldNoPseudoHeaders) {
 }
 
 TEST(Messages, ResponsesAsAClientTakesThem) {
-  auto head = [](const Pairs& pairs, bool end = true) { return client_after(Wire{}.headers(1, pairs, end)).errors; };
+  auto head = [](const Pairs& pairs) { return client_after(Wire{}.headers(1, pairs, true)).errors; };
   EXPECT_EQ(head(kOk), Lines{});
   EXPECT_EQ(head({{":status", "599"}, {"content-length", "0"}}), Lines{});
   for (const Pairs& bad : {Pairs{}, Pairs{{"x", "y"}}, Pairs{{":status", "20"}}, Pairs{{":status", "2000"}},
