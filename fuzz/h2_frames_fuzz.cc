@@ -35,7 +35,8 @@ struct Life {
 };
 
 struct Peer final : Sink {
-  Peer(Role role, uint64_t seed) : random(seed), connection(options(role), Shared{streams, buffers, arena, headers}, *this) {
+  Peer(Role role, uint64_t seed)
+      : random(seed), connection(options(role), Shared{streams, buffers, arena, headers}, *this) {
     client = role == Role::Client;
     connection.start();
     for (int i = 0; client && i < 4; ++i) open();
@@ -176,7 +177,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   size_t bound = data[0] & 4 ? bytes.size() : 200;
   for (size_t at = 0; at < bytes.size();) {
     size_t n = std::min(bytes.size() - at, 1 + pieces.below(bound));
-    std::vector<uint8_t> exact(bytes.begin() + static_cast<ptrdiff_t>(at), bytes.begin() + static_cast<ptrdiff_t>(at + n));
+    std::vector<uint8_t> exact(bytes.data() + at, bytes.data() + at + n);
     bool was_failed = peer.connection.failed();
     alive = peer.connection.receive(exact, now += std::chrono::milliseconds(1));
     CHECK(alive == !peer.connection.failed() && !(was_failed && alive));
