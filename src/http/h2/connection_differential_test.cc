@@ -217,7 +217,9 @@ struct TheirSide final : Side {
     nghttp2_submit_rst_stream(session, 0, static_cast<int32_t>(id), static_cast<uint32_t>(code));
   }
   void ping() override { nghttp2_submit_ping(session, 0, nullptr); }
-  void goaway() override { nghttp2_submit_goaway(session, 0, nghttp2_session_get_last_proc_stream_id(session), 0, nullptr, 0); }
+  void goaway() override {
+    nghttp2_submit_goaway(session, 0, nghttp2_session_get_last_proc_stream_id(session), 0, nullptr, 0);
+  }
   void settings(Random& r) override {
     static constexpr uint32_t kWindows[] = {0, 1, 100, 5000, 65535, 200000}, kTables[] = {0, 64, 500, 4096, 65536};
     nghttp2_settings_entry entries[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kWindows[r.below(6)]},
@@ -250,7 +252,9 @@ struct TheirSide final : Side {
     EXPECT_EQ(n, static_cast<ssize_t>(bytes.size())) << nghttp2_strerror(static_cast<int>(n));
     return n == static_cast<ssize_t>(bytes.size()) && invalid.empty();
   }
-  bool live(uint32_t id) override { return nghttp2_session_find_stream(session, static_cast<int32_t>(id)) && !closed.count(id); }
+  bool live(uint32_t id) override {
+    return nghttp2_session_find_stream(session, static_cast<int32_t>(id)) && !closed.count(id);
+  }
   size_t streams() override { return opened - closed.size(); }
 
   static TheirSide& self(void* user) { return *static_cast<TheirSide*>(user); }
@@ -329,7 +333,8 @@ struct TheirSide final : Side {
 // --- the script --------------------------------------------------------------------------------------------
 
 struct Script {
-  Script(Side& client_side, Side& server_side, uint64_t seed) : client(client_side), server(server_side), random(seed) {}
+  Script(Side& client_side, Side& server_side, uint64_t seed)
+      : client(client_side), server(server_side), random(seed) {}
 
   enum class To { Server, Client };
   Halves& sent_to(To to) { return to == To::Server ? requests : responses; }

@@ -137,7 +137,8 @@ TEST(Messages, ResponsesAsAClientTakesThem) {
                            Pairs{{":status", "2x0"}}, Pairs{{":status", "099"}}, Pairs{{":status", ""}},
                            with(kOk, kOk), with(kOk, {{":path", "/"}}), Pairs{{"x", "y"}, {":status", "200"}},
                            with(kOk, {{"connection", "x"}}), with(kOk, {{"transfer-encoding", "chunked"}}),
-                           with(kOk, {{"content-length", "5"}}), Pairs{{":status", "101"}}, Pairs{{":status", "100"}}}) {
+                           with(kOk, {{"content-length", "5"}}), Pairs{{":status", "101"}},
+                           Pairs{{":status", "100"}}}) {
     EXPECT_EQ(head(bad), Lines{"RST 1 PROTOCOL_ERROR"}) << block_of(bad);
   }
 }
