@@ -98,7 +98,8 @@ def nghttpx(world):
     command = ["nghttpx", "--conf=" + config, f"--frontend=127.0.0.1,{world['port']}"]
     command += [f"--backend=127.0.0.1,{port};/;proto=h2" for port in world["targets"]]
     return command + [
-        "--workers=1", "--frontend-http2-max-concurrent-streams=128", "--backend-http2-max-concurrent-streams=1000",
+        "--workers=1", "--no-ocsp", "--frontend-http2-max-concurrent-streams=128",
+        "--backend-http2-max-concurrent-streams=1000",
         "--backend-http2-window-size=256K", "--backend-http2-connection-window-size=16M",
         "--add-x-forwarded-for", "--no-via", "--no-server-rewrite", "--accesslog-file=/dev/null",
         "--errorlog-file=" + world["dir"] + "/nghttpx.log", "--frontend-http2-read-timeout=" + HOUR,
@@ -108,7 +109,7 @@ def nghttpx(world):
 
 def weir(world):
     command = [world["weir"], "lb", "--listen", f"127.0.0.1:{world['port']}", "--cert", world["cert"],
-               "--key", world["key"], "--workers", "1"]
+               "--key", world["key"], "--workers", "1", "--idle-timeout", "3600"]
     for port in world["targets"]:
         command += ["--target", f"127.0.0.1:{port}"]
     return command

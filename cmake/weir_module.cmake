@@ -1,11 +1,15 @@
-# weir_module(NAME [DEPS module...] [LINK library...])
+# weir_module(NAME [RECURSE] [DEPS module...] [LINK library...])
 #
-# One static library weir_NAME from every *.cc of the calling folder, and one test binary
-# NAME_test from its *_test.cc files. DEPS are other modules: link only what the layer table in
+# One static library weir_NAME from every *.cc of the calling folder (with RECURSE: and of the folders
+# below it), and one test binary NAME_test from its *_test.cc files. DEPS are other modules: link only what the layer table in
 # ARCHITECTURE.md allows; tools/tidy checks the include lines. LINK are outside libraries.
 function(weir_module name)
-  cmake_parse_arguments(ARG "" "" "DEPS;LINK;TEST_LINK" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  cmake_parse_arguments(ARG "RECURSE" "" "DEPS;LINK;TEST_LINK" ${ARGN})
+  if(ARG_RECURSE)
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  else()
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  endif()
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")

@@ -15,7 +15,8 @@ struct BlockingPool::Impl {
   };
   explicit Impl(Loop& loop_in) : loop(loop_in) {}
 
-  void work() {
+  // self: this, kept alive by completions that the loop has not run.
+  void work(const std::shared_ptr<Impl>& self) {
     std::unique_lock lock(mutex);
     while (true) {
       changed.wait(lock, [&] { return closing || !jobs.empty(); });
@@ -25,7 +26,15 @@ struct BlockingPool::Impl {
       lock.unlock();
       job.work();
       lock.lock();
-      if (!closing) loop.post(std::move(job.done));
+      if (closing) return;
+      loop.post([self, done = std::move(job.done)]() mutable {
+        bool wanted;
+        {
+          std::lock_guard closed(self->mutex);
+          wanted = !self->closing;
+        }
+        if (wanted) done();
+      });
     }
   }
 
@@ -38,7 +47,7 @@ struct BlockingPool::Impl {
 };
 
 BlockingPool::BlockingPool(Loop& loop, int threads) : impl_(std::make_shared<Impl>(loop)) {
-  for (int i = 0; i < threads; ++i) impl_->threads.emplace_back([impl = impl_.get()] { impl->work(); });
+  for (int i = 0; i < threads; ++i) impl_->threads.emplace_back([impl = impl_] { impl->work(impl); });
 }
 
 BlockingPool::~BlockingPool() {

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -15,7 +16,8 @@
 namespace weir::net {
 
 namespace {
-constexpr size_t kFdsPerFrameMax = 64;
+constexpr size_t kFdsPerFrameMax = 253;  // SCM_MAX_FD: 50 listeners on five addresses fit
+constexpr int kReadsPerTurn = 64;
 
 Result<sockaddr_un> unix_address(const std::string& path) {
   sockaddr_un address{};
@@ -58,18 +60,46 @@ void MessageSocket::on_ready(uint32_t events) {
   if (fd_ >= 0 && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) read_some();
 }
 
+// Reads never cross the end of a frame: the kernel glues the bytes of a frame with descriptors to those before
+// it, and the descriptors would seem to belong to the wrong one.
 void MessageSocket::read_some() {
+  for (int i = 0; i < kReadsPerTurn && fd_ >= 0; ++i) {
+    size_t wanted = sizeof(uint32_t);
+    if (in_.size() >= sizeof(uint32_t)) {
+      uint32_t length;
+      std::memcpy(&length, in_.data(), sizeof length);
+      wanted += length;
+    }
+    if (!read_bytes(wanted - in_.size())) return;
+    if (in_.size() < sizeof(uint32_t)) continue;
+    uint32_t length;
+    std::memcpy(&length, in_.data(), sizeof length);
+    if (length > frame_bytes_max_) return close_with("frame of " + std::to_string(length) + " bytes");
+    if (in_.size() < sizeof length + length) continue;
+    std::vector<uint8_t> frame;
+    std::vector<int> fds;
+    frame.swap(in_);
+    fds.swap(fds_in_);
+    events_.on_frame({frame.data() + sizeof length, length}, std::move(fds));
+  }
+}
+
+// One recvmsg(2) of at most `most` bytes; false when there is nothing more for now or the socket was closed.
+bool MessageSocket::read_bytes(size_t most) {
   uint8_t bytes[65536];
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFdsPerFrameMax)];
-  iovec vec{bytes, sizeof bytes};
+  iovec vec{bytes, std::min(most, sizeof bytes)};
   msghdr message{};
   message.msg_iov = &vec;
   message.msg_iovlen = 1;
   message.msg_control = control;
   message.msg_controllen = sizeof control;
   ssize_t n = recvmsg(fd_, &message, MSG_CMSG_CLOEXEC);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (n <= 0) return close_with(n == 0 ? "peer closed" : std::strerror(errno));
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+  if (n <= 0) {
+    close_with(n == 0 ? "peer closed" : std::strerror(errno));
+    return false;
+  }
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
     size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -79,20 +109,12 @@ void MessageSocket::read_some() {
       fds_in_.push_back(fd);
     }
   }
-  in_.insert(in_.end(), bytes, bytes + n);
-  size_t used = 0;
-  while (in_.size() - used >= sizeof(uint32_t)) {
-    uint32_t length;
-    std::memcpy(&length, in_.data() + used, sizeof length);
-    if (length > frame_bytes_max_) return close_with("frame of " + std::to_string(length) + " bytes");
-    if (in_.size() - used - sizeof length < length) break;
-    std::vector<int> fds;
-    fds.swap(fds_in_);
-    events_.on_frame({in_.data() + used + sizeof length, length}, std::move(fds));
-    if (fd_ < 0) return;
-    used += sizeof length + length;
+  if (fds_in_.size() > kFdsPerFrameMax) {
+    close_with("too many descriptors");
+    return false;
   }
-  in_.erase(in_.begin(), in_.begin() + static_cast<ptrdiff_t>(used));
+  in_.insert(in_.end(), bytes, bytes + n);
+  return true;
 }
 
 void MessageSocket::write_some() {

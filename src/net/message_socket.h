@@ -13,11 +13,11 @@
 namespace weir::net {
 
 // Owns one connected socket on a loop. Frames: u32 little-endian length, then that many bytes. Descriptors
-// sent with a frame arrive with it, in order, and belong to the receiver. Everything is on the loop's thread.
+// sent with a frame (at most 253) arrive with it, in order, and belong to the receiver. Everything is on the loop's thread.
 class MessageSocket final : FdHandler {
  public:
   struct Events {
-    // One whole frame without its length, and the descriptors that came with it or with bytes before it.
+    // One whole frame without its length, and the descriptors that came with it.
     std::function<void(std::span<const uint8_t> frame, std::vector<int> fds)> on_frame;
     // The peer is gone or broke the framing; called once, last. Destroying the socket inside is not allowed:
     // post it to the loop.
@@ -43,6 +43,7 @@ class MessageSocket final : FdHandler {
   };
   void on_ready(uint32_t events) override;
   void read_some();
+  bool read_bytes(size_t most);
   void write_some();
   void close_with(const std::string& why);
 

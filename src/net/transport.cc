@@ -131,6 +131,7 @@ Io Transport::flush_raw() {
       return Io::Failed;
     }
     raw_out_.consume(static_cast<size_t>(n));
+    bytes_written_ += static_cast<uint64_t>(n);
   }
   blocked_ = false;
   return Io::Ok;
@@ -173,6 +174,7 @@ Io Transport::write(Buffer& out) {
       return Io::Failed;
     }
     out.consume(static_cast<size_t>(n));
+    bytes_written_ += static_cast<uint64_t>(n);
   }
   blocked_ = false;
   return Io::Ok;

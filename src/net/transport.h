@@ -43,6 +43,8 @@ class Transport {
   // once more when the socket is writable (wants_write()).
   Io write(Buffer& out);
   bool wants_write() const { return blocked_; }
+  // Bytes the socket has taken so far.
+  uint64_t bytes_written() const { return bytes_written_; }
   // TLS: close_notify; both: no more bytes from us.
   void shutdown_write();
 
@@ -63,6 +65,7 @@ class Transport {
   int fd_;
   ssl_st* ssl_ = nullptr;
   std::shared_ptr<const TlsServerContext> context_;
+  uint64_t bytes_written_ = 0;
   bool handshake_done_ = false;
   bool blocked_ = false;
   std::string error_;

@@ -192,6 +192,7 @@ std::optional<Worker::Outcome> Worker::dispatch(Exchange& e, ExchangeHandle hand
       target->published_dirty = true;
       published_dirty_.push_back(chosen);
     }
+    up->note_opened(streams_.resolve(stream)->id);
     send_request(e, up->connection(), fields);
     return std::nullopt;
   }
@@ -263,7 +264,7 @@ void Worker::forward_response_headers(ExchangeHandle handle, const http::h2::Hea
   down->connection().send_headers(e->down_stream, event.list.fields, event.end_stream);
   if (!event.end_stream) return;
   if (!e->request_ended) down->connection().reset_after_end(e->down_stream);
-  end_exchange(*e, handle);
+  response_over(*e, handle);
 }
 
 void Worker::forward_response_data(ExchangeHandle handle, http::h2::Connection& from,
@@ -279,7 +280,7 @@ void Worker::forward_response_data(ExchangeHandle handle, http::h2::Connection& 
   if (sent > 0) from.consume(stream, sent);
   if (!end_stream) return;
   if (!e->request_ended) down->connection().reset_after_end(e->down_stream);
-  end_exchange(*e, handle);
+  response_over(*e, handle);
 }
 
 void Worker::return_credit_upstream(ExchangeHandle handle, size_t bytes) {
@@ -287,6 +288,7 @@ void Worker::return_credit_upstream(ExchangeHandle handle, size_t bytes) {
   if (e == nullptr) return;
   e->last_activity = now();
   if (Upstream* up = upstreams_.resolve(e->up)) up->connection().consume(e->up_stream, bytes);
+  if (e->response_over && streams_.resolve(e->down_stream)->pending == nullptr) end_exchange(*e, handle);
 }
 
 void Worker::return_credit_downstream(ExchangeHandle handle, size_t bytes) {
@@ -355,12 +357,11 @@ void Worker::answer(Exchange& e, ExchangeHandle handle, const Outcome& outcome) 
     down->reply(e.down_stream,
                 {outcome.http_status, outcome.grpc_code, outcome.message, e.is_grpc, e.responded});
   }
-  end_exchange(e, handle);
+  response_over(e, handle);
 }
 
-// The one way out. A target stream that still runs is cancelled.
-void Worker::end_exchange(Exchange& e, ExchangeHandle handle) {
-  wheel_.clear(handle.index);
+// Nothing more comes from the target. A target stream that still runs is cancelled.
+void Worker::leave_target(Exchange& e) {
   drop_replay(e);
   if (Upstream* up = upstreams_.resolve(e.up)) {
     up->connection().reset(e.up_stream, ErrorCode::Cancel);
@@ -373,6 +374,24 @@ void Worker::end_exchange(Exchange& e, ExchangeHandle handle) {
       published_dirty_.push_back(e.target);
     }
   }
+  e.up = {};
+  e.up_stream = {};
+  e.target = {};
+}
+
+// The response is complete. The exchange ends, or waits until the client has taken the rest.
+void Worker::response_over(Exchange& e, ExchangeHandle handle) {
+  http::h2::Stream* s = streams_.resolve(e.down_stream);
+  if (s == nullptr || s->pending == nullptr) return end_exchange(e, handle);
+  e.response_over = true;
+  e.deadline = {};
+  leave_target(e);
+}
+
+// The one way out.
+void Worker::end_exchange(Exchange& e, ExchangeHandle handle) {
+  wheel_.clear(handle.index);
+  leave_target(e);
   exchanges_.release(handle);
 }
 
@@ -383,6 +402,12 @@ void Worker::on_wheel(uint32_t index) {
     return answer(e, handle, {504, static_cast<int>(grpc::Code::DeadlineExceeded), "grpc-timeout is over"});
   }
   TimePoint idle_at = e.last_activity + std::chrono::milliseconds(snapshot_->idle_timeout_ms);
+  http::h2::Stream* s = streams_.resolve(e.down_stream);
+  if (idle_at <= now() && s != nullptr && s->pending != nullptr) {
+    // The client reads nothing: trailers would wait behind the bytes that wait, for ever.
+    if (Downstream* down = downstreams_.resolve(e.down)) down->connection().reset(e.down_stream, ErrorCode::Cancel);
+    return end_exchange(e, handle);
+  }
   if (idle_at <= now()) {
     return answer(e, handle, {504, kUnavailable, "idle timeout: no message in either direction"});
   }

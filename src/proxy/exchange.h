@@ -6,6 +6,9 @@
 //               └─┘                          │
 //               └── reset / lost / deadline / cancel ──▶ over
 //
+// A response that ended while bytes of it wait for the client's window stays (response_over): the idle timeout
+// must find a client that never reads them.
+//
 // Every way out goes through Worker::end_exchange(), exactly once.
 #pragma once
 
@@ -50,6 +53,7 @@ struct Exchange {
   bool is_grpc = false;
   bool request_ended = false;  // the client's END_STREAM came
   bool responded = false;      // a response head went to the client
+  bool response_over = false;  // the response is complete here; bytes of it wait for the client's window
   uint64_t request_bytes = 0;
   uint64_t request_sent = 0;      // in this attempt
   uint64_t request_credited = 0;  // given back to the client's window

@@ -241,6 +241,7 @@ void HealthChecker::update(const model::TargetGroup& group, const model::Target&
   }
   Check& check = *slot;
   bool was_draining = check.draining;
+  bool was_in_use = check.in_use;
   check.config = group.health_check;
   check.in_use = group.in_use;
   check.draining = target.draining;
@@ -259,6 +260,9 @@ void HealthChecker::update(const model::TargetGroup& group, const model::Target&
       report_({check.group_arn, check.address, check.port, check.state, check.reason, check.description});
     }
     if (check.in_use) loop_.arm(check.timer, loop_.now());
+  } else if (!check.draining && check.in_use && !was_in_use) {
+    check.registered = loop_.now();
+    loop_.arm(check.timer, loop_.now());
   }
 }
 

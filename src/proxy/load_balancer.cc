@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <mutex>
+#include <set>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -19,6 +20,7 @@ namespace weir::proxy {
 namespace {
 constexpr int kAcceptsPerTurn = 32;
 constexpr Duration kStatsInterval = std::chrono::seconds(1);
+constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 
 std::string listener_key(const model::ListenerSocket& s) {
   return s.listener_arn + "|" + s.address + "|" + std::to_string(s.bound_port) +
@@ -45,7 +47,9 @@ struct LoadBalancer::WorkerThread {
 
 struct LoadBalancer::ListenSocket final : net::FdHandler {
   ListenSocket(LoadBalancer& owner_in, model::ListenerSocket socket_in, int fd_in)
-      : owner(owner_in), socket(std::move(socket_in)), fd(fd_in) {
+      : owner(owner_in), socket(std::move(socket_in)), fd(fd_in), pause([this] {
+          owner.loop_.rewatch(fd, EPOLLIN, this);
+        }) {
     owner.loop_.watch(fd, EPOLLIN, this);
   }
   ~ListenSocket() {
@@ -53,9 +57,16 @@ struct LoadBalancer::ListenSocket final : net::FdHandler {
     close(fd);
   }
   void on_ready(uint32_t) override { owner.accept_some(*this); }
+  // Descriptors or memory are short: the backlog waits a little, instead of spinning.
+  void rest() {
+    if (pause.armed()) return;
+    owner.loop_.rewatch(fd, 0, this);
+    owner.loop_.arm(pause, owner.loop_.now() + kAcceptPause);
+  }
   LoadBalancer& owner;
   model::ListenerSocket socket;
   int fd;
+  net::Timer pause;
 };
 
 class LoadBalancer::LinkAcceptor final : net::FdHandler {
@@ -129,6 +140,12 @@ void LoadBalancer::add_listener(const model::ListenerSocket& socket, int fd) {
   listeners_[listener_key(socket)] = std::make_unique<ListenSocket>(*this, socket, fd);
 }
 
+size_t LoadBalancer::connections() const {
+  size_t sum = 0;
+  for (const auto& w : workers_) sum += w->load.connections.load(std::memory_order_relaxed);
+  return sum;
+}
+
 LoadBalancer::WorkerThread& LoadBalancer::least_loaded() {
   auto less = [](const auto& a, const auto& b) {
     return a->load.connections.load(std::memory_order_relaxed) <
@@ -143,10 +160,17 @@ void LoadBalancer::accept_some(ListenSocket& listener) {
     socklen_t size = sizeof peer;
     int fd = accept4(listener.fd, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-      if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
-        log_warning("accept failed errno=" + std::to_string(errno));
-      return;
+      if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) return;
+      log_warning("accept failed errno=" + std::to_string(errno));
+      return listener.rest();
     }
+    if (connections() >= options_.clients_max) {  // the rest of the descriptors is for targets
+      close(fd);
+      if (!full_told_) log_warning("client connections refused: there are " + std::to_string(options_.clients_max));
+      full_told_ = true;
+      continue;
+    }
+    full_told_ = false;
     std::string address = peer_text(peer);
     if (snapshot_->ingress_checked && !listener.socket.vpc_side) {
       auto allowed = std::any_of(snapshot_->ingress.begin(), snapshot_->ingress.end(), [&](const auto& rule) {
@@ -196,7 +220,7 @@ Result<void> LoadBalancer::apply(model::SnapshotPtr snapshot) {
   tls_ = std::move(tls);
   tls_fingerprints_ = std::move(fingerprints);
   snapshot_ = std::move(snapshot);
-  shared_.clear();
+  forget_targets(snapshot_->groups, true);
   remember_targets(snapshot_->groups);
   spread(snapshot_->generation,
          [s = snapshot_, tls = tls_, shared = shared_](Worker& w) { w.apply(s, tls, shared); });
@@ -205,10 +229,27 @@ Result<void> LoadBalancer::apply(model::SnapshotPtr snapshot) {
 }
 
 void LoadBalancer::apply_group(uint64_t generation, const model::TargetGroup& group) {
+  forget_targets({group}, false);
   remember_targets({group});
   auto copy = std::make_shared<model::TargetGroup>(group);
   spread(generation, [copy, shared = shared_](Worker& w) { w.apply_group(*copy, shared); });
   workers_[0]->worker->loop().post([h = workers_[0]->health.get(), copy] { h->apply_group(*copy); });
+}
+
+// Health and drain state of targets that `groups` no longer have.
+void LoadBalancer::forget_targets(const std::vector<model::TargetGroup>& groups, bool whole) {
+  std::set<std::string> kept;
+  std::set<std::string> named;
+  for (const model::TargetGroup& g : groups) {
+    named.insert(g.arn);
+    for (const model::Target& t : g.targets) kept.insert(target_key(g.arn, t.address, t.port));
+  }
+  std::erase_if(health_, [&](const auto& entry) {
+    return (whole || named.contains(entry.second.group_arn)) && !kept.contains(entry.first);
+  });
+  auto of_named = [&](const std::string& key) { return whole || named.contains(key.substr(0, key.find('|'))); };
+  std::erase_if(drained_by_, [&](const auto& e) { return of_named(e.first) && !kept.contains(e.first); });
+  std::erase_if(shared_, [&](const auto& e) { return of_named(e.first) && !kept.contains(e.first); });
 }
 
 void LoadBalancer::remember_targets(const std::vector<model::TargetGroup>& groups) {
@@ -351,9 +392,7 @@ void LoadBalancer::shutdown(Duration limit) {
 }
 
 void LoadBalancer::check_shutdown() {
-  uint32_t connections = 0;
-  for (auto& w : workers_) connections += w->load.connections.load(std::memory_order_relaxed);
-  if (connections == 0 || loop_.now() >= shutdown_limit_) return loop_.stop();
+  if (connections() == 0 || loop_.now() >= shutdown_limit_) return loop_.stop();
   loop_.arm(shutdown_timer_, loop_.now() + std::chrono::milliseconds(50));
 }
 

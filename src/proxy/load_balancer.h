@@ -22,6 +22,7 @@ struct LoadBalancerOptions {
   int workers = 1;
   std::string link_path;  // unix socket to listen on; empty: no control plane (static configuration)
   uint32_t link_uid = 0;  // who may connect besides root
+  size_t clients_max = 1u << 20;  // client connections; more are closed at accept
   WorkerOptions worker;
 };
 
@@ -45,12 +46,14 @@ class LoadBalancer {
   struct ListenSocket;
   void accept_some(ListenSocket& listener);
   WorkerThread& least_loaded();
+  size_t connections() const;
   void accept_link();
   void on_message(model::Message message, std::vector<int> fds);
   void welcome();
   void send(const model::Message& message, std::vector<int> fds = {});
   void apply_group(uint64_t generation, const model::TargetGroup& group);
   void spread(uint64_t generation, std::function<void(Worker&)> change);
+  void forget_targets(const std::vector<model::TargetGroup>& groups, bool whole);
   void remember_targets(const std::vector<model::TargetGroup>& groups);
   void on_health(const model::TargetHealth& health);
   void on_drained(const std::string& group, const std::string& address, uint16_t port);
@@ -77,6 +80,7 @@ class LoadBalancer {
   net::Timer shutdown_timer_;
   TimePoint shutdown_limit_{};
   bool shutting_down_ = false;
+  bool full_told_ = false;
 };
 
 }  // namespace weir::proxy

@@ -68,17 +68,23 @@ void Peer::flush() {
   dirty_ = false;
   connection_.output_flushed();
   if (dead_ || !connected_) return;
+  uint64_t written_before = transport_->bytes_written();
   net::Io io;
   do {
     connection_.pump();
+    connection_.note_output_size();
     io = transport_->write(connection_.output());
     connection_.output_flushed();
   } while (io == net::Io::Ok && !connection_.output().empty() && transport_->handshake_done());
   dirty_ = false;
+  bool progress = transport_->bytes_written() != written_before;
+  if (progress) on_written();
   if (io == net::Io::Failed) return on_over(transport_->error());
-  blocked_since_ = !transport_->wants_write()      ? TimePoint{}
-                   : blocked_since_ == TimePoint{} ? worker_.now()
-                                                   : blocked_since_;
+  if (!transport_->wants_write()) {
+    blocked_since_ = {};
+  } else if (progress || blocked_since_ == TimePoint{}) {  // a slow reader that reads is not stalled
+    blocked_since_ = worker_.now();
+  }
   if (connection_.failed() && !transport_->wants_write()) {
     on_over(connection_.error_detail());
     return;

@@ -36,6 +36,8 @@ class Peer : public net::FdHandler, public http::h2::Sink {
   void watch(std::unique_ptr<net::Transport> transport, uint32_t events);
   // The connection is over: detach what hangs on it, then retire. `why` is for the log.
   virtual void on_over(std::string_view why) = 0;
+  // The socket took bytes in this flush.
+  virtual void on_written() {}
   // Readiness while not connected yet (upstream); true: go on reading.
   virtual bool before_read() { return true; }
   // flush() wrote everything and the connection has failed or is finished: close in order.

@@ -12,8 +12,21 @@ namespace {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-bool same(char pattern, char c, Case letters) {
-  return pattern == '?' || pattern == c || (letters == Case::Insensitive && lower(pattern) == lower(c));
+bool same(char a, char b, Case letters) {
+  return a == b || (letters == Case::Insensitive && lower(a) == lower(b));
+}
+
+bool same_name(std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (lower(a[i]) != lower(b[i])) return false;
+  }
+  return true;
+}
+
+// A backslash before '*' or '?' takes its meaning away (ELB API: QueryStringConditionConfig).
+bool is_escaped(std::string_view pattern, size_t at) {
+  return pattern[at] == '\\' && at + 1 < pattern.size() && (pattern[at + 1] == '*' || pattern[at + 1] == '?');
 }
 
 std::string_view without_port(std::string_view authority) {
@@ -44,7 +57,7 @@ bool value_matches(const model::Condition& c, std::string_view value, const Requ
       return matches_wildcard(value, without_port(request.head.authority), Case::Insensitive);
     case model::Condition::Field::HttpHeader:
       for (const http::Field& f : request.headers.fields) {
-        if (f.name == c.name && matches_wildcard(value, f.value, Case::Insensitive)) return true;
+        if (same_name(f.name, c.name) && matches_wildcard(value, f.value, Case::Insensitive)) return true;
       }
       return false;
     case model::Condition::Field::QueryString: {
@@ -77,7 +90,11 @@ bool matches_wildcard(std::string_view pattern, std::string_view text, Case lett
     if (p < pattern.size() && pattern[p] == '*') {
       star = p++;
       resume = t;
-    } else if (p < pattern.size() && same(pattern[p], text[t], letters)) {
+    } else if (p < pattern.size() && is_escaped(pattern, p) && text[t] == pattern[p + 1]) {
+      p += 2;
+      ++t;
+    } else if (p < pattern.size() && !is_escaped(pattern, p) &&
+               (pattern[p] == '?' || same(pattern[p], text[t], letters))) {
       ++p;
       ++t;
     } else if (star != std::string_view::npos) {
@@ -103,7 +120,7 @@ bool address_in_cidr(std::string_view address, std::string_view cidr) {
   if (slash != std::string_view::npos) {
     std::string_view text = cidr.substr(slash + 1);
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bits);
-    if (error != std::errc() || bits > (family == AF_INET ? 32u : 128u)) return false;
+    if (error != std::errc() || end != text.data() + text.size() || bits > (family == AF_INET ? 32u : 128u)) return false;
   }
   if (std::memcmp(a, b, bits / 8) != 0) return false;
   if (bits % 8 == 0) return true;

@@ -16,7 +16,7 @@ struct RequestFacts {
   std::string_view client_address;
 };
 
-// '*' matches any number of characters, '?' exactly one.
+// '*' matches any number of characters, '?' exactly one; "\\*" and "\\?" match themselves.
 enum class Case : uint8_t { Sensitive, Insensitive };
 bool matches_wildcard(std::string_view pattern, std::string_view text, Case letters);
 // "10.0.0.0/8", "2001:db8::/32"; false for text that is not an address.

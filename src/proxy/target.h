@@ -40,6 +40,7 @@ struct Target {
   bool published_dirty = false;
   TimePoint drain_deadline{};
   uint32_t outstanding = 0;  // of this worker
+  uint32_t streams_known = UINT32_MAX;  // SETTINGS_MAX_CONCURRENT_STREAMS of its latest connection
   uint64_t requests = 0;
   uint64_t failed = 0;
   std::vector<Handle<Upstream>> connections;

@@ -3,12 +3,12 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
-#include "base/assert.h"
 #include "base/log.h"
 #include "proxy/worker.h"
 
@@ -20,23 +20,33 @@ namespace {
 constexpr Duration kConnectMax = std::chrono::seconds(10);  // alb.md 4.2
 constexpr Duration kWriteStallMax = std::chrono::seconds(60);
 
-int open_socket(const Target& target) {
+constexpr Duration kSettingsMax = std::chrono::seconds(10);
+}  // namespace
+
+int Upstream::open_socket(const Target& target) {
   int fd = socket(target.socket_address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  WEIR_ASSERT(fd >= 0);
+  if (fd < 0) {
+    log_error("target=" + target.address + " no socket: " + std::strerror(errno));
+    return -1;
+  }
   int one = 1;
   int user_timeout_ms = 30000;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
   setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof user_timeout_ms);
-  connect(fd, reinterpret_cast<const sockaddr*>(&target.socket_address), target.socket_address_size);
-  return fd;  // the outcome shows when the socket becomes writable
+  auto* address = reinterpret_cast<const sockaddr*>(&target.socket_address);
+  if (connect(fd, address, target.socket_address_size) == 0 || errno == EINPROGRESS) {
+    return fd;  // the outcome shows when the socket becomes writable
+  }
+  log_info("target=" + target.address + ":" + std::to_string(target.port) + " connect: " + std::strerror(errno));
+  close(fd);
+  return -1;
 }
-}  // namespace
 
-Upstream::Upstream(Worker& worker, const Target& target, TargetHandle target_handle)
+Upstream::Upstream(Worker& worker, int fd, TargetHandle target_handle)
     : Peer(worker, worker.upstream_options()), target_(target_handle), opened_(worker.now()) {
   connected_ = false;
-  watch(std::make_unique<net::Transport>(worker.buffers(), open_socket(target)), EPOLLOUT);
+  watch(std::make_unique<net::Transport>(worker.buffers(), fd), EPOLLOUT);
 }
 
 void Upstream::begin(Handle<Upstream> self) {
@@ -86,17 +96,25 @@ void Upstream::on_goaway(uint32_t, ErrorCode) {
   close_when_idle();
 }
 
+void Upstream::on_settings() {
+  if (Target* t = worker_.targets().resolve(target_)) t->streams_known = connection_.peer_max_concurrent_streams();
+}
+
 void Upstream::close_when_idle() {
   if (connection_.stream_count() == 0) worker_.close_at_turn_end(self_);
 }
 
 void Upstream::lose_all_exchanges(std::string_view why) {
-  std::vector<ExchangeHandle> open;
+  struct Lost {
+    ExchangeHandle exchange;
+    bool unsent;
+  };
+  std::vector<Lost> open;
   connection_.for_each_stream([&](http::h2::StreamHandle handle) {
     http::h2::Stream* s = worker_.h2_shared().streams.resolve(handle);
-    if (s != nullptr) open.push_back(unpack(s->user));
+    if (s != nullptr) open.push_back({unpack(s->user), s->id > written_through_});
   });
-  for (ExchangeHandle e : open) worker_.target_lost(e, unsent(), why);
+  for (const Lost& lost : open) worker_.target_lost(lost.exchange, lost.unsent, why);
 }
 
 void Upstream::on_over(std::string_view why) {
@@ -116,6 +134,9 @@ void Upstream::on_over(std::string_view why) {
 void Upstream::tick(TimePoint now) {
   if (dead()) return;
   if (!connected_ && now - opened_ > kConnectMax) return on_over("connect: timed out");
+  if (connected_ && !connection_.preface_done() && now - opened_ > kSettingsMax) {
+    return on_over("the target sent no HTTP/2 SETTINGS");
+  }
   if (write_stalled_since(now - kWriteStallMax)) return on_over("the target reads nothing");
   Target* t = worker_.targets().resolve(target_);
   bool leaving = t == nullptr || t->removed || t->draining || connection_.goaway_received();

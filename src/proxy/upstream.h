@@ -8,12 +8,18 @@ namespace weir::proxy {
 
 class Upstream final : public Peer {
  public:
-  // Starts to connect; streams may be opened at once, they leave together with the preface.
-  Upstream(Worker& worker, const Target& target, TargetHandle target_handle);
+  // A socket that is connecting to the target; -1 when it cannot (no descriptors, no route).
+  static int open_socket(const Target& target);
+  // Takes over what open_socket() gave. Streams may be opened at once, they leave together with the preface.
+  Upstream(Worker& worker, int fd, TargetHandle target_handle);
 
-  bool usable() const { return !dead() && !over_ && connection_.can_open_stream(); }
-  // Nothing of any request can have reached the target.
-  bool unsent() const { return !connected_; }
+  // streams_known: what this target's earlier connections allowed, until this one's SETTINGS come.
+  bool usable(uint32_t streams_known) const {
+    return !dead() && !over_ && connection_.can_open_stream() &&
+           (connection_.preface_done() || connection_.stream_count() < streams_known);
+  }
+  // A stream was opened and its HEADERS stand in the output.
+  void note_opened(uint32_t stream_id) { opened_through_ = stream_id; }
   TargetHandle target() const { return target_; }
   void tick(TimePoint now);
   // Closes when idle (the target left).
@@ -32,7 +38,8 @@ class Upstream final : public Peer {
                 ResetBy by) override;
   void on_sent(http::h2::StreamHandle handle, http::h2::Stream& s, size_t bytes) override;
   void on_goaway(uint32_t last_id, http::h2::ErrorCode code) override;
-  void on_settings() override {}
+  void on_settings() override;
+  void on_written() override { written_through_ = opened_through_; }
   void on_over(std::string_view why) override;
   bool before_read() override;
   void push_dirty() override;
@@ -42,6 +49,8 @@ class Upstream final : public Peer {
   Handle<Upstream> self_;
   TargetHandle target_;
   TimePoint opened_{};
+  uint32_t opened_through_ = 0;   // highest stream id used
+  uint32_t written_through_ = 0;  // no byte of streams above it has left
   bool over_ = false;
 };
 

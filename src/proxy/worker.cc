@@ -10,6 +10,7 @@ namespace weir::proxy {
 
 namespace {
 constexpr Duration kTick = std::chrono::seconds(1);
+constexpr size_t kStreamsPerConnection = 100;  // more of them open another connection, while there may be more
 }
 
 Worker::Worker(const WorkerOptions& options, const Clock& clock, Random random, WorkerLoad& load,
@@ -69,12 +70,14 @@ Upstream* Worker::connection_to(Target& target, TargetHandle handle) {
   Upstream* best = nullptr;
   for (Handle<Upstream> h : target.connections) {
     Upstream* u = upstreams_.resolve(h);
-    if (u == nullptr || !u->usable()) continue;
+    if (u == nullptr || !u->usable(target.streams_known)) continue;
     if (best == nullptr || u->connection().stream_count() < best->connection().stream_count()) best = u;
   }
-  if (best != nullptr) return best;
-  if (target.connections.size() >= static_cast<size_t>(options_.connections_per_target_max)) return nullptr;
-  Handle<Upstream> fresh = upstreams_.emplace(*this, target, handle);
+  if (best != nullptr && best->connection().stream_count() < kStreamsPerConnection) return best;
+  if (target.connections.size() >= static_cast<size_t>(options_.connections_per_target_max)) return best;
+  int fd = Upstream::open_socket(target);
+  if (fd < 0) return best;
+  Handle<Upstream> fresh = upstreams_.emplace(*this, fd, handle);
   Upstream& u = *upstreams_.resolve(fresh);
   u.begin(fresh);
   target.connections.push_back(fresh);
@@ -132,11 +135,12 @@ void Worker::tick() {
   unix_seconds_ = static_cast<uint32_t>(clock_.unix_ms() / 1000);
   downstreams_.for_each([at](Handle<Downstream>, Downstream& d) { d.tick(at); });
   upstreams_.for_each([at](Handle<Upstream>, Upstream& u) { u.tick(at); });
-  targets_.for_each([this, at](TargetHandle, Target& t) {
+  targets_.for_each([this, at](TargetHandle handle, Target& t) {
     if (t.draining && t.drain_deadline <= at && t.outstanding > 0) {
-      for (Handle<Upstream> h : std::vector<Handle<Upstream>>(t.connections)) {
-        if (Upstream* u = upstreams_.resolve(h)) u->on_over("deregistration delay is over");
-      }
+      // Those that said GOAWAY, too: they have left t.connections.
+      upstreams_.for_each([handle](Handle<Upstream>, Upstream& u) {
+        if (u.target() == handle && !u.dead()) u.on_over("deregistration delay is over");
+      });
     }
     if (t.draining || t.removed) check_drained(t);
   });

@@ -142,6 +142,8 @@ class Worker {
   void drop_replay(Exchange& e);
   void answer(Exchange& e, ExchangeHandle handle, const Outcome& outcome);
   void end_exchange(Exchange& e, ExchangeHandle handle);
+  void response_over(Exchange& e, ExchangeHandle handle);
+  void leave_target(Exchange& e);
   void on_wheel(uint32_t index);
 
   WorkerOptions options_;

@@ -118,6 +118,10 @@ class Connection {
   Buffer& output() { return output_; }
   // After a flush: the next byte written will call on_output() again.
   void output_flushed() { output_noted_ = false; }
+  // About to flush: remembers how much a turn writes.
+  void note_output_size() {
+    if (!output_.empty()) output_hint_ = output_.size() < kOutputHintMax ? output_.size() : kOutputHintMax;
+  }
   size_t stream_count() const { return table_.size(); }
   template <class F>
   void for_each_stream(F&& f) {
@@ -170,6 +174,7 @@ class Connection {
   void note_output() {
     if (!output_noted_) {
       output_noted_ = true;
+      output_.reserve(output_hint_);  // as much as the last turn needed: no growing by doubling
       sink_.on_output();
     }
   }
@@ -216,6 +221,8 @@ class Connection {
   uint32_t next_local_id_ = 1;
   uint32_t goaway_last_id_ = kStreamIdMax;  // that the peer will process
   size_t pending_bytes_ = 0;
+  static constexpr size_t kOutputHintMax = 64u << 10;
+  size_t output_hint_ = 0;
   // A queue of the streams behind the connection's window or output_high_bytes; stale ones are skipped.
   std::vector<StreamHandle> blocked_;
   size_t blocked_head_ = 0;

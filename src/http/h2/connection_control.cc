@@ -21,6 +21,7 @@ Connection::Status Connection::on_settings_frame(const FrameHeader& h, const uin
   if (h.length / kSettingBytes > kSettingsPerFrameMax || !control_.spend(10, now_)) {
     return error_of(ErrorCode::EnhanceYourCalm, "too many SETTINGS");
   }
+  if (!settings_received_) peer_max_streams_ = UINT32_MAX;  // RFC 9113 §6.5.2: no limit unless announced
   for (size_t i = 0; i < h.length; i += kSettingBytes) {
     auto id = static_cast<uint16_t>(payload[i] << 8 | payload[i + 1]);
     if (Status status = apply_setting(id, read_u32(payload + i + 2)); !status) return status;

@@ -8,8 +8,8 @@
 namespace weir::http::h2 {
 
 namespace {
-// Assumed until the peer's SETTINGS say otherwise; what exceeds the truth is refused and sent again.
-constexpr uint32_t kPeerStreamsAssumed = 100;
+// RFC 9113 §6.5.2: no limit until the peer's SETTINGS name one. What exceeds it then is refused and sent again.
+constexpr uint32_t kPeerStreamsAssumed = kStreamIdMax;
 
 uint8_t* put_setting(uint8_t* p, SettingId id, uint32_t value) {
   p[0] = 0;

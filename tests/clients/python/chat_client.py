@@ -72,7 +72,8 @@ class Checks:
     def check_unary(self):
         for size in (0, 1, 100, LARGE):
             payload = os.urandom(size)
-            reply = self.stub.Say(self.pb.SayRequest(sequence=size, text="caffè ☕", payload=payload), timeout=LIMIT_S)
+            request = self.pb.SayRequest(sequence=size, text="caffè ☕", payload=payload)
+            reply = self.stub.Say(request, timeout=LIMIT_S)
             expect("sequence", reply.sequence, size)
             expect("text", reply.text, "caffè ☕")
             expect("payload", reply.payload, payload)
@@ -155,7 +156,8 @@ class Checks:
 
     def check_watch_messages_arrive_one_by_one(self):
         began, times = time.monotonic(), []
-        for _ in self.stub.Watch(self.pb.WatchRequest(behaviour=self.behaviour(count=4, delay_ms=200)), timeout=LIMIT_S):
+        request = self.pb.WatchRequest(behaviour=self.behaviour(count=4, delay_ms=200))
+        for _ in self.stub.Watch(request, timeout=LIMIT_S):
             times.append(time.monotonic() - began)
         expect(f"spread over the stream's length ({times})", times[-1] - times[0] > 0.3, True)
 
