@@ -74,7 +74,8 @@ std::string kHead = block_of(kGet);
 constexpr auto kEnds = static_cast<uint8_t>(kFlagEndHeaders | kFlagEndStream);
 
 TEST(ConnectionErrors, APrefaceThatIsNotHttp2EndsTheConnection) {
-  check(Role::Server, {"http/1.1", Wire{}.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), {"GOAWAY 0 PROTOCOL_ERROR"}}, false);
+  Wire http1 = Wire{}.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  check(Role::Server, {"http/1.1", http1, {"GOAWAY 0 PROTOCOL_ERROR"}}, false);
   Wire almost;
   almost.preface();
   almost.bytes.back() = '\r';
@@ -168,7 +169,8 @@ TEST(ConnectionErrors, FramesOnHalfClosedAndClosedStreams) {
   check_all(
       Role::Server,
       {{"data on half-closed (remote)", then(ended_slow, Wire{}.data(1, "x")), {"RST 1 STREAM_CLOSED"}},
-       {"headers on half-closed (remote)", then(ended_slow, Wire{}.headers(1, kTrailers, true)), {"RST 1 STREAM_CLOSED"}},
+       {"headers on half-closed (remote)", then(ended_slow, Wire{}.headers(1, kTrailers, true)),
+        {"RST 1 STREAM_CLOSED"}},
        {"window update on half-closed (remote)", then(ended_slow, Wire{}.window(1, 1)), {}},
        {"rst on half-closed (remote)", then(ended_slow, Wire{}.rst(1)), {}},
        {"priority on half-closed (remote)", then(ended_slow, Wire{}.frame(FrameType::Priority, 0, 1, "12345")), {}},
@@ -237,7 +239,9 @@ TEST(ConnectionErrors, Padding) {
     return Wire{}.frame(FrameType::Headers, static_cast<uint8_t>(kEnds | kFlagPadded | flags), 1,
                         std::string(1, static_cast<char>(pad)).append(rest));
   };
-  auto data = [](std::string_view payload) { return then(post(1), Wire{}.frame(FrameType::Data, kFlagPadded, 1, payload)); };
+  auto data = [](std::string_view payload) {
+    return then(post(1), Wire{}.frame(FrameType::Data, kFlagPadded, 1, payload));
+  };
   check_all(Role::Server,
             {{"headers padded", padded_head(3, kHead + "000"), {}},
              {"headers padded, with priority", padded_head(3, u32(9) + "w" + kHead + "000", 0x20), {}},

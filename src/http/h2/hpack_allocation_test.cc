@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 
+#include "http/h2/allocation_counter_test.h"
 #include "http/h2/hpack_testing_test.h"
 
 namespace {
@@ -23,6 +24,9 @@ thread_local uint64_t allocations = 0;
 [[gnu::noinline]] void operator delete[](void* block, size_t) noexcept { std::free(block); }
 
 namespace weir::http::h2 {
+
+uint64_t allocations_so_far() { return allocations; }
+
 namespace {
 
 TEST(HpackAllocation, AnIdleConnectionOwnsNoTable) {

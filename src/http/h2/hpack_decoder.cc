@@ -139,12 +139,11 @@ struct HpackDecoder::Table {
   char* const copy = arena.allocate(size + kCopySlack);
   copy_with_slack(copy, ring.bytes(entry), size);
   arena.shrink_last(copy + size);
-  Field& field = out.fields.emplace_back();
   const char* name = entry.known_name != 0 ? kKnownNames[entry.known_name].name.data() : copy;
-  field.name = std::string_view(name, entry.name_size);
-  field.value = std::string_view(copy + name_stored, entry.value_size);
-  field.hash = entry.hash;
-  field.token = entry.token;
+  // push_back of an lvalue: its fast path is inlined, that of emplace_back() is not.
+  const Field field{std::string_view(name, entry.name_size),
+                    std::string_view(copy + name_stored, entry.value_size), entry.hash, entry.token};
+  out.fields.push_back(field);
 }
 
 // All three literal representations (RFC 7541 §6.2). Text and, if it is not a known one, the name come to
@@ -254,7 +253,7 @@ bool HpackDecoder::decode(std::span<const uint8_t> block, Arena& arena, HeaderLi
       } else {
         if (number == 0) [[unlikely]] return false;
         const Field& field = kStaticTable[number].field;
-        if (admission.admit(field.name.size() + field.value.size(), out)) out.fields.emplace_back() = field;
+        if (admission.admit(field.name.size() + field.value.size(), out)) out.fields.push_back(field);
       }
     } else if ((first & 0xE0) == 0x20) {
       return false;

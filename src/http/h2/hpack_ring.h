@@ -57,7 +57,8 @@ class HpackRing {
   void resize(uint32_t size_max);
   void clear() { evict_to(0); }
   // Adds an entry of at most size_max(), evicting from the old end first (RFC 7541 §4.4). `entry` has all
-  // but `position` and `name_stored`; `name` is not used when it is known. Neither `name` nor `value` may point into this ring.
+  // but `position` and `name_stored`; `name` is not used when it is known. Neither `name` nor `value` may
+  // point into this ring.
   void insert(Entry entry, const char* name, const char* value);
 
  private:

@@ -1,5 +1,7 @@
 #include "http/h2/stream.h"
 
+#include <bit>
+
 namespace weir::http::h2 {
 
 void StreamTable::insert(uint32_t id, uint32_t index) {
@@ -34,6 +36,7 @@ void StreamTable::resize(size_t slots) {
   old.swap(slots_);
   slots_.resize(slots);
   mask_ = slots - 1;
+  shift_ = 32 - static_cast<uint32_t>(std::countr_zero(slots));
   size_ = 0;
   for (const Slot& s : old) {
     if (s.id != 0) insert(s.id, s.index);

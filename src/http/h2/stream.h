@@ -64,7 +64,8 @@ struct Stream {
 using StreamPool = Slab<Stream>;
 using StreamHandle = Handle<Stream>;
 
-// id → slab index, open addressing. Ids of one peer grow by two, so the identity hash spreads well.
+// id → slab index, open addressing. The hash keeps the runs short: with neighbouring ids in neighbouring
+// slots, erase() would walk over all streams that are open.
 class StreamTable {
  public:
   uint32_t find(uint32_t id) const {  // UINT32_MAX: not there
@@ -89,12 +90,13 @@ class StreamTable {
     uint32_t id = 0;
     uint32_t index = 0;
   };
-  size_t home(uint32_t id) const { return (id >> 1) & mask_; }
+  size_t home(uint32_t id) const { return (id * 0x9E3779B9u) >> shift_; }  // golden ratio
   void resize(size_t slots);
 
   std::vector<Slot> slots_;
   size_t mask_ = 0;
   size_t size_ = 0;
+  uint32_t shift_ = 0;  // 32 - log2(slots)
 };
 
 }  // namespace weir::http::h2

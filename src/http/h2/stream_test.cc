@@ -22,7 +22,8 @@ StreamState expected(StreamState state, StreamEvent event) {
 }
 
 TEST(StreamState, EveryPairOfStateAndEvent) {
-  for (auto state : {StreamState::Open, StreamState::HalfClosedLocal, StreamState::HalfClosedRemote, StreamState::Closed}) {
+  using enum StreamState;
+  for (auto state : {Open, HalfClosedLocal, HalfClosedRemote, Closed}) {
     for (auto event : {StreamEvent::LocalEnd, StreamEvent::RemoteEnd, StreamEvent::Reset}) {
       EXPECT_EQ(next_state(state, event), expected(state, event))
           << static_cast<int>(state) << " " << static_cast<int>(event);
