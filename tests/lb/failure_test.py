@@ -77,17 +77,19 @@ class Failures(Rig):
             """Serves three streams of each connection, says so, and closes when they are answered."""
             held = []
 
-            def handle(stream, fields, body):
-                held.append((stream, fields, body))
-                if len(held) != 8:
-                    return
-                last = sorted(s for s, _, _ in held)[2]
+            def leave():
+                last = sorted(s for s, _, _ in held)[:3][-1]
                 wire.goaway(last)
                 time.sleep(0.05)
-                for s, f, b in held:
+                for s, f, b in list(held):
                     if s <= last:
                         target.count(f["x-id"])
                         ok_response(wire, s, b[5:])
+
+            def handle(stream, fields, body):
+                if not held:
+                    threading.Timer(0.1, leave).start()
+                held.append((stream, fields, body))
             each_request(wire, handle)
         bad, good = self.target(leaving), self.target()
         lb = self.balancer([bad.port, good.port])
