@@ -156,11 +156,11 @@ bool Connection::on_frame(const FrameHeader& header, const char* payload) {
     case kContinuation:
       return on_headers(header, payload);
     case kReset:
+      // A reset after the response is complete is a server's right (RFC 9113 §8.1).
+      if (streams_.find(header.stream) == nullptr) return true;
       run_->error("reset " + std::to_string(header.length == 4 ? get32(payload) : 0));
-      if (streams_.find(header.stream) != nullptr) {
-        streams_.erase(header.stream);
-        start();
-      }
+      streams_.erase(header.stream);
+      if (run_->mode == Mode::kUnary) start();
       return true;
     case kSettings:
       on_settings(header, payload);
@@ -281,7 +281,7 @@ void Connection::on_end(uint32_t id, Stream& stream, const ResponseBlock& block)
   streams_.erase(id);
   if (run_->mode == Mode::kHandshake) {
     finished_ = good;
-  } else {
+  } else if (run_->mode == Mode::kUnary) {
     start();
   }
 }

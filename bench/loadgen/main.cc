@@ -225,25 +225,30 @@ class Generator {
     uint64_t wanted = uint64_t{options_.connections} * options_.streams;
     uint64_t limit = run_.now_us + micros(options_.seconds);
     while (run_.echoed < wanted && run_.now_us < limit && !over()) turn_until(run_.now_us + 50'000);
-    std::printf("{\"idle\":%llu,\"wanted\":%llu}\n", static_cast<unsigned long long>(run_.echoed),
-                static_cast<unsigned long long>(wanted));
+    std::printf("{\"idle\":%llu,\"wanted\":%llu,\"errors\":{%s}}\n",
+                static_cast<unsigned long long>(run_.echoed), static_cast<unsigned long long>(wanted),
+                errors_json().c_str());
     char line[16];
     if (std::fgets(line, sizeof line, stdin) == nullptr) line[0] = 0;
     return run_.echoed == wanted && run_.errors.empty();
   }
 
-  bool report() {
-    double seconds = static_cast<double>(ended_us_ - began_us_) / 1e6;
+  std::string errors_json() const {
     std::string errors;
     for (const auto& [what, count] : run_.errors) {
       errors += (errors.empty() ? "\"" : ",\"") + what + "\":" + std::to_string(count);
     }
+    return errors;
+  }
+
+  bool report() {
+    double seconds = static_cast<double>(ended_us_ - began_us_) / 1e6;
     auto u64 = [](uint64_t v) { return static_cast<unsigned long long>(v); };
     std::printf("{\"operations\":%llu,\"seconds\":%.6f,\"watched_cpu_us\":%.1f,\"own_cpu_us\":%.1f,"
                 "\"p50_us\":%llu,\"p99_us\":%llu,\"p999_us\":%llu,\"errors\":{%s}}\n",
                 u64(run_.operations), seconds, static_cast<double>(watched_nanos_) / 1e3,
                 static_cast<double>(own_nanos_) / 1e3, u64(run_.latency.quantile(0.5)),
-                u64(run_.latency.quantile(0.99)), u64(run_.latency.quantile(0.999)), errors.c_str());
+                u64(run_.latency.quantile(0.99)), u64(run_.latency.quantile(0.999)), errors_json().c_str());
     return run_.errors.empty() && run_.operations > 0;
   }
 

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -30,10 +32,12 @@ struct Context {
   std::string state_dir;
   // Signs certificates; null: RequestCertificate answers an error.
   LocalCa* ca = nullptr;
-  // Health as the data plane sees it; unset: every target is `initial`.
-  std::function<TargetHealth(const std::string& target_group_arn, const std::string& ip, int port)> health;
+  // Health of a group's targets as the data plane sees it, by address and port; unset, or a target that is
+  // not in it: `initial`.
+  using HealthOfGroup = std::map<std::pair<std::string, int>, TargetHealth>;
+  std::function<HealthOfGroup(const std::string& target_group_arn)> health = {};
   // Log file of a container ("<task id>-<container name>"), CRI format; unset: no log events.
-  std::function<std::string(const std::string& container_id)> log_path;
+  std::function<std::string(const std::string& container_id)> log_path = {};
 };
 
 // Registers the operations of each service.
@@ -45,6 +49,8 @@ void add_acm_operations(Dispatcher& dispatcher, Context& context);
 void add_logs_operations(Dispatcher& dispatcher, Context& context);
 void add_iam_operations(Dispatcher& dispatcher, Context& context);
 void add_sts_operations(Dispatcher& dispatcher, Context& context);
+// What AWS has no operation for: settings of this machine, one answer with the whole state, logs of any container.
+void add_weir_operations(Dispatcher& dispatcher, Context& context);
 // All of the above.
 void add_all_operations(Dispatcher& dispatcher, Context& context);
 

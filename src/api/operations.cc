@@ -11,6 +11,7 @@ void add_all_operations(Dispatcher& dispatcher, Context& context) {
   add_logs_operations(dispatcher, context);
   add_iam_operations(dispatcher, context);
   add_sts_operations(dispatcher, context);
+  add_weir_operations(dispatcher, context);
 }
 
 }  // namespace weir::api

@@ -35,6 +35,8 @@ struct ControllerOptions {
   Duration port_retry = std::chrono::seconds(2);
   Duration lb_restart_min = std::chrono::milliseconds(100);
   Duration lb_restart_max = std::chrono::seconds(10);
+  Duration lb_shutdown_drain = std::chrono::seconds(5);    // streams left when a load balancer is deleted
+  Duration lb_welcome_bound = std::chrono::seconds(10);    // a balancer that does not answer is connected anew
   Duration lb_shutdown_bound = std::chrono::seconds(10);  // after the drain: SIGKILL
   Duration barrier_bound = std::chrono::seconds(2);       // when_deregistered() answers after this at the latest
 };

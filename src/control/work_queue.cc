@@ -33,7 +33,8 @@ std::optional<TimePoint> WorkQueue::run(TimePoint now, int steps_max) {
     std::string key = *ready_.begin();
     ready_.erase(ready_.begin());
     StepResult result = step_(key);
-    if (result.kind != StepResult::Kind::Failed) failures_.erase(key);
+    // A job that was started has not succeeded yet: its error arrives as the next step's failure.
+    if (result.kind == StepResult::Kind::Done || result.kind == StepResult::Kind::RequeueAfter) failures_.erase(key);
     if (result.kind == StepResult::Kind::Failed) {
       int n = ++failures_[key];
       log_warning("queue=" + name_ + " key=" + key + " failures=" + std::to_string(n) + " error=" + result.error);

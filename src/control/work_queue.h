@@ -35,6 +35,8 @@ class WorkQueue {
   // Runs every key that is due at `now` (at most `steps_max`); answers when to call again, nullopt when idle.
   std::optional<TimePoint> run(TimePoint now, int steps_max = 64);
   bool idle() const { return ready_.empty() && delayed_.empty(); }
+  // Whether a key waits to run now (not for a time).
+  bool has_ready() const { return !ready_.empty(); }
   const std::string& name() const { return name_; }
 
  private:

@@ -62,6 +62,12 @@ class Loop {
   // run() returns after the current turn. Any thread; safe in a signal handler's self-pipe reader.
   virtual void stop() = 0;
   virtual void run() = 0;
+
+ protected:
+  // For implementations: a timer's state belongs to the loop it is armed on.
+  static Loop*& loop_of(Timer& timer) { return timer.loop_; }
+  static TimePoint& due_of(Timer& timer) { return timer.due_; }
+  static void fire(Timer& timer) { timer.callback_(); }
 };
 
 std::unique_ptr<Loop> make_epoll_loop(const Clock& clock);

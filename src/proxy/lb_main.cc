@@ -23,10 +23,11 @@ namespace weir::proxy {
 namespace {
 
 constexpr char kHelp[] =
-    R"(usage: weir lb --socket PATH [options]            a load balancer run by weir serve
+    R"(usage: weir lb --link PATH [options]              a load balancer run by weir serve
        weir lb --listen ADDRESS:PORT --target ADDRESS:PORT … [options]   with static targets
 
-  --socket PATH          unix socket on which the control plane connects
+  --link PATH            unix socket on which the control plane connects
+  --load-balancer ARN    which one this is, for people who read process lists
   --listen ADDRESS:PORT  where clients connect
   --cert FILE --key FILE certificate chain and key (PEM); without them clients speak cleartext HTTP/2
   --target ADDRESS:PORT  a target (repeatable), cleartext HTTP/2
@@ -38,7 +39,7 @@ constexpr char kHelp[] =
 )";
 
 struct Arguments {
-  std::string socket, cert, key, user, health_path;
+  std::string link, cert, key, user, health_path;
   std::vector<std::string> listen, targets;
   model::Algorithm algorithm = model::Algorithm::RoundRobin;
   int workers = 0;
@@ -88,7 +89,7 @@ Result<model::Algorithm> parse_algorithm(std::string_view name) {
 Result<void> take_option(int option, Arguments& a) {
   switch (option) {
     case 's':
-      a.socket = optarg;
+      a.link = optarg;
       return {};
     case 'l':
       a.listen.push_back(optarg);
@@ -126,17 +127,12 @@ Result<void> take_option(int option, Arguments& a) {
 }
 
 Result<Arguments> parse_arguments(int argc, char** argv) {
-  static const option kOptions[] = {{"socket", 1, nullptr, 's'},
-                                    {"listen", 1, nullptr, 'l'},
-                                    {"cert", 1, nullptr, 'c'},
-                                    {"key", 1, nullptr, 'k'},
-                                    {"target", 1, nullptr, 't'},
-                                    {"user", 1, nullptr, 'u'},
-                                    {"workers", 1, nullptr, 'w'},
-                                    {"algorithm", 1, nullptr, 'a'},
-                                    {"health-check-path", 1, nullptr, 'p'},
-                                    {"idle-timeout", 1, nullptr, 'i'},
-                                    {"help", 0, nullptr, 'h'},
+  static const option kOptions[] = {{"link", 1, nullptr, 's'},         {"load-balancer", 1, nullptr, 'n'},
+                                    {"listen", 1, nullptr, 'l'},       {"cert", 1, nullptr, 'c'},
+                                    {"key", 1, nullptr, 'k'},          {"target", 1, nullptr, 't'},
+                                    {"user", 1, nullptr, 'u'},         {"workers", 1, nullptr, 'w'},
+                                    {"algorithm", 1, nullptr, 'a'},    {"health-check-path", 1, nullptr, 'p'},
+                                    {"idle-timeout", 1, nullptr, 'i'}, {"help", 0, nullptr, 'h'},
                                     {nullptr, 0, nullptr, 0}};
   Arguments a;
   optind = 1;
@@ -148,8 +144,7 @@ Result<Arguments> parse_arguments(int argc, char** argv) {
     WEIR_TRY(take_option(o, a));
   }
   if (optind != argc) return fail("unexpected argument '" + std::string(argv[optind]) + "'");
-  if (a.socket.empty() == a.listen.empty())
-    return fail("give either --socket or --listen; see weir lb --help");
+  if (a.link.empty() == a.listen.empty()) return fail("give either --link or --listen; see weir lb --help");
   if (a.cert.empty() != a.key.empty()) return fail("--cert and --key belong together");
   return a;
 }
@@ -247,7 +242,7 @@ Result<void> run(const Arguments& a) {
   SystemClock clock;
   auto loop = net::make_epoll_loop(clock);
   LoadBalancerOptions options;
-  options.link_path = a.socket;
+  options.link_path = a.link;
   options.link_uid = geteuid();
   options.clients_max = raise_descriptor_limit();
   options.workers = a.workers > 0

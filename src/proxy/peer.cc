@@ -72,6 +72,7 @@ void Peer::flush() {
   net::Io io;
   do {
     connection_.pump();
+    connection_.note_output_size();
     io = transport_->write(connection_.output());
     connection_.output_flushed();
   } while (io == net::Io::Ok && !connection_.output().empty() && transport_->handshake_done());

@@ -28,12 +28,12 @@ struct FabricSpec {
 // silent drop.
 struct FirewallRule {
   enum class Direction { Ingress, Egress } direction = Direction::Ingress;
-  std::string protocol;            // "tcp", "udp", "icmp" or "-1" (all)
-  int from_port = -1;              // -1: all ports
+  std::string protocol;  // "tcp", "udp", "icmp" or "-1" (all)
+  int from_port = -1;    // -1: all ports
   int to_port = -1;
-  std::string cidr;                // peer range; empty when `group_id` is set
-  std::string group_id;            // peer security group: its members' addresses are in FirewallSpec
-  std::string comment;             // shown by `nft list ruleset`
+  std::string cidr;      // peer range; empty when `group_id` is set
+  std::string group_id;  // peer security group: its members' addresses are in FirewallSpec
+  std::string comment;   // shown by `nft list ruleset`
 };
 
 struct FirewallSpec {
@@ -43,7 +43,7 @@ struct FirewallSpec {
 
 // One elastic network interface: a network namespace with a veth into its VPC's bridge.
 struct EniSpec {
-  std::string eni_id;   // "eni-0123456789abcdef0"
+  std::string eni_id;  // "eni-0123456789abcdef0"
   std::string vpc_id;
   std::string vpc_cidr;
   std::string address;  // "10.0.1.11"
@@ -62,7 +62,8 @@ class NetworkDriver {
   virtual Result<void> remove_fabric(const std::string& vpc_id) = 0;
   virtual Result<EniInfo> ensure_eni(const EniSpec& spec) = 0;
   // More than one address in one namespace: a load balancer has one per subnet.
-  virtual Result<void> add_address(const std::string& eni_id, const std::string& address, int prefix_length) = 0;
+  virtual Result<void> add_address(const std::string& eni_id, const std::string& address,
+                                   int prefix_length) = 0;
   virtual Result<void> remove_eni(const std::string& eni_id) = 0;
   // Replaces the rules of an interface in one transaction; established flows stay.
   virtual Result<void> apply_firewall(const std::string& eni_id, const FirewallSpec& spec) = 0;
@@ -75,25 +76,28 @@ class NetworkDriver {
 };
 
 struct ContainerSpec {
-  std::string container_id;   // unique on the machine: "<task id>-<container name>"
-  std::string image;          // as in the task definition: "chat:latest", "host:5000/x@sha256:…"
-  std::string netns_path;     // the task's ENI
+  std::string container_id;              // unique on the machine: "<task id>-<container name>"
+  std::string image;                     // as in the task definition: "chat:latest", "host:5000/x@sha256:…"
+  std::string netns_path;                // the task's ENI
   std::vector<std::string> entry_point;  // empty: the image's
   std::vector<std::string> command;      // empty: the image's
   std::vector<std::pair<std::string, std::string>> environment;  // wins over the image's
   std::string working_directory;
   std::string user;
   bool read_only_root = false;
-  int64_t memory_bytes = 0;   // 0: no limit
-  int64_t cpu_units = 0;      // 1024 = one core; 0: no limit
+  int64_t memory_bytes = 0;  // 0: no limit
+  int64_t cpu_units = 0;     // 1024 = one core; 0: no limit
   int64_t nofile = 65535;
   bool init_process = false;
 };
 
+// Exit code of a container whose end nobody saw: its supervisor was killed, or the machine was booted.
+inline constexpr int kLostExitCode = 255;
+
 struct ContainerStatus {
   enum class State { Created, Running, Exited, Missing } state = State::Missing;
   int pid = 0;
-  int exit_code = 0;          // 128 + signal when killed
+  int exit_code = 0;  // 128 + signal when killed
   bool oom_killed = false;
 };
 
@@ -124,8 +128,10 @@ class ContainerDriver {
 };
 
 struct LinuxOptions {
-  std::string state_dir;          // e.g. /var/lib/weir; images, bundles, logs beneath it
-  std::string instance;           // short id of the state directory: prefix of namespaces and cgroups
+  std::string state_dir;  // e.g. /var/lib/weir; images, bundles, logs beneath it
+  std::string instance;   // short id of the state directory: prefix of namespaces and cgroups
+  // Images are pulled from registries on this machine (localhost, 127.x); true: from any host named.
+  bool pull_from_any_registry = false;
 };
 
 std::unique_ptr<NetworkDriver> make_linux_network(const LinuxOptions& options);

@@ -62,7 +62,8 @@ Result<std::string> ports(const FirewallRule& rule) {
   if (rule.from_port < 0 && rule.to_port < 0) return std::string("meta l4proto " + rule.protocol + " ");
   int to = rule.to_port < 0 ? rule.from_port : rule.to_port;
   if (rule.from_port < 0 || to > 65535 || to < rule.from_port) {
-    return fail("ports " + std::to_string(rule.from_port) + " to " + std::to_string(rule.to_port) + " are not a range");
+    return fail("ports " + std::to_string(rule.from_port) + " to " + std::to_string(rule.to_port) +
+                " are not a range");
   }
   if (rule.from_port == 0 && to == 65535) return std::string("meta l4proto " + rule.protocol + " ");
   std::string range = std::to_string(rule.from_port);
@@ -90,8 +91,10 @@ Result<std::string> protocol(const FirewallRule& rule) {
     return ports(known);
   }
   if (name == "1") return icmp(rule);
-  bool number = !name.empty() && name.size() <= 3 && name.find_first_not_of("0123456789") == std::string::npos;
-  if (!number || std::stoi(name) > 255) return fail("protocol \"" + name + "\" is none of tcp, udp, icmp, -1, 0-255");
+  bool number =
+      !name.empty() && name.size() <= 3 && name.find_first_not_of("0123456789") == std::string::npos;
+  if (!number || std::stoi(name) > 255)
+    return fail("protocol \"" + name + "\" is none of tcp, udp, icmp, -1, 0-255");
   return std::string("meta l4proto " + name + " ");
 }
 
@@ -107,7 +110,8 @@ Result<std::string> sets(const FirewallSpec& spec) {
     std::string elements;
     auto members = spec.group_members.find(group);
     if (members != spec.group_members.end()) {
-      for (const std::string& address : std::set<std::string>(members->second.begin(), members->second.end())) {
+      for (const std::string& address :
+           std::set<std::string>(members->second.begin(), members->second.end())) {
         WEIR_TRY(parse_ipv4(address));
         elements += (elements.empty() ? "" : ", ") + address;
       }
@@ -133,7 +137,8 @@ Result<std::string> rules(const FirewallSpec& spec, FirewallRule::Direction dire
 }  // namespace
 
 Result<std::string> firewall_script(const FirewallSpec& spec) {
-  if (spec.rules.size() > kRulesMax) return fail("more than " + std::to_string(kRulesMax) + " security group rules");
+  if (spec.rules.size() > kRulesMax)
+    return fail("more than " + std::to_string(kRulesMax) + " security group rules");
   WEIR_TRY_ASSIGN(std::string group_sets, sets(spec));
   WEIR_TRY_ASSIGN(std::string in, rules(spec, FirewallRule::Direction::Ingress));
   WEIR_TRY_ASSIGN(std::string out, rules(spec, FirewallRule::Direction::Egress));
@@ -152,7 +157,9 @@ Result<std::string> firewall_script(const FirewallSpec& spec) {
   text += "  chain egress {\n";
   if (out.empty()) {
     // Connection tracking of what goes out is what lets the answers in.
-    text += "    type filter hook output priority filter; policy accept;\n    ct state established,related accept\n";
+    text +=
+        "    type filter hook output priority filter; policy accept;\n    ct state established,related "
+        "accept\n";
   } else {
     text +=
         "    type filter hook output priority filter; policy drop;\n"

@@ -29,7 +29,8 @@ TEST(FirewallScript, WithoutRulesDeniesAllInAndAllowsAllOut) {
 }
 
 TEST(FirewallScript, ReplacesItsPredecessorInOneTransaction) {
-  EXPECT_TRUE(script({}).starts_with("table inet weir_sg\ndelete table inet weir_sg\ntable inet weir_sg {\n"));
+  EXPECT_TRUE(
+      script({}).starts_with("table inet weir_sg\ndelete table inet weir_sg\ntable inet weir_sg {\n"));
 }
 
 TEST(FirewallScript, NamesOneSetPerReferencedGroupAlsoAnEmptyOne) {
@@ -37,7 +38,8 @@ TEST(FirewallScript, NamesOneSetPerReferencedGroupAlsoAnEmptyOne) {
   rule.group_id = "sg-0a";
   FirewallRule empty = rule;
   empty.group_id = "sg-0b";
-  FirewallSpec spec{{rule, rule, empty}, {{"sg-0a", {"10.0.1.5", "10.0.1.5", "10.0.1.4"}}, {"sg-unused", {"10.9.9.9"}}}};
+  FirewallSpec spec{{rule, rule, empty},
+                    {{"sg-0a", {"10.0.1.5", "10.0.1.5", "10.0.1.4"}}, {"sg-unused", {"10.9.9.9"}}}};
   std::string text = script(spec);
   EXPECT_TRUE(has(text, "set g_sg_0a {\n    type ipv4_addr;\n    elements = { 10.0.1.4, 10.0.1.5 }\n"));
   EXPECT_TRUE(has(text, "set g_sg_0b {\n    type ipv4_addr;\n  }"));
@@ -54,13 +56,18 @@ TEST(FirewallScript, DropsWhatLeavesWhenThereAreEgressRules) {
 }
 
 TEST(FirewallScript, TranslatesProtocols) {
-  EXPECT_TRUE(has(script({{ingress("-1", -1, -1, "0.0.0.0/0")}, {}}), "    meta nfproto ipv4 counter accept"));
-  EXPECT_TRUE(has(script({{ingress("tcp", 0, 65535, "0.0.0.0/0")}, {}}), "meta nfproto ipv4 meta l4proto tcp counter"));
-  EXPECT_TRUE(has(script({{ingress("17", 53, 53, "10.0.0.2/32")}, {}}), "ip saddr 10.0.0.2/32 udp dport 53 counter"));
-  EXPECT_TRUE(has(script({{ingress("icmp", 8, 0, "10.0.0.0/8")}, {}}), "icmp type 8 icmp code 0 counter accept"));
+  EXPECT_TRUE(
+      has(script({{ingress("-1", -1, -1, "0.0.0.0/0")}, {}}), "    meta nfproto ipv4 counter accept"));
+  EXPECT_TRUE(has(script({{ingress("tcp", 0, 65535, "0.0.0.0/0")}, {}}),
+                  "meta nfproto ipv4 meta l4proto tcp counter"));
+  EXPECT_TRUE(
+      has(script({{ingress("17", 53, 53, "10.0.0.2/32")}, {}}), "ip saddr 10.0.0.2/32 udp dport 53 counter"));
+  EXPECT_TRUE(
+      has(script({{ingress("icmp", 8, 0, "10.0.0.0/8")}, {}}), "icmp type 8 icmp code 0 counter accept"));
   EXPECT_TRUE(has(script({{ingress("icmp", -1, -1, "10.0.0.0/8")}, {}}), "meta l4proto icmp counter accept"));
   EXPECT_TRUE(has(script({{ingress("50", -1, -1, "10.0.0.0/8")}, {}}), "meta l4proto 50 counter accept"));
-  EXPECT_TRUE(has(script({{ingress("tcp", 1, 2, "::/0")}, {}}), "ip6 saddr ::/0 tcp dport 1-2 counter accept"));
+  EXPECT_TRUE(
+      has(script({{ingress("tcp", 1, 2, "::/0")}, {}}), "ip6 saddr ::/0 tcp dport 1-2 counter accept"));
 }
 
 TEST(FirewallScript, RefusesWhatIsNoAddressPortProtocolOrGroup) {

@@ -17,7 +17,8 @@ Result<Ipv4Range> parse_ipv4_range(const std::string& text) {
   std::string digits = slash == std::string::npos ? "" : text.substr(slash + 1);
   int length = -1;
   auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
-  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size() || length < 0 || length > 32) {
+  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size() || length < 0 ||
+      length > 32) {
     return fail("\"" + text + "\" is not an IPv4 range (ADDRESS/PREFIX)");
   }
   WEIR_TRY_ASSIGN(uint32_t address, parse_ipv4(text.substr(0, slash)));

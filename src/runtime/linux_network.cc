@@ -1,6 +1,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cctype>
@@ -19,6 +20,7 @@ namespace {
 constexpr const char* kBridge = "weir0";
 constexpr const char* kInterface = "eth0";
 constexpr int kBacklog = 4096;
+constexpr int kUsableTries = 3000;  // a millisecond each
 
 Result<void> check_id(const std::string& what, const std::string& id, const char* also_allowed) {
   bool good = !id.empty() && id.size() <= 64;
@@ -104,10 +106,12 @@ class LinuxNetwork final : public NetworkDriver {
     WEIR_TRY(eni.add_address(interface.index, address, spec.prefix_length));
     WEIR_TRY(eni.set_up(interface.index));
     WEIR_TRY(eni.add_link_route(interface.index, vpc.network, vpc.prefix_length, address));
+    WEIR_TRY(wait_until_usable(spec.eni_id, fabric, eni));
     return EniInfo{netns_path(name)};
   }
 
-  Result<void> add_address(const std::string& eni_id, const std::string& address, int prefix_length) override {
+  Result<void> add_address(const std::string& eni_id, const std::string& address,
+                           int prefix_length) override {
     WEIR_TRY(check_name(eni_id, "eni-"));
     WEIR_TRY_ASSIGN(uint32_t number, parse_ipv4(address));
     WEIR_TRY_ASSIGN(Netlink eni, Netlink::open_in(netns_path(prefix_ + eni_id)));
@@ -175,6 +179,18 @@ class LinuxNetwork final : public NetworkDriver {
     return "v" + (suffix.size() > 14 ? suffix.substr(suffix.size() - 14) : suffix);
   }
 
+  // The kernel notices the carrier of a new pair a little later (its link watch is a work queue); until
+  // then it drops what is sent, and the first connection would wait a second for its retry.
+  static Result<void> wait_until_usable(const std::string& eni_id, Netlink& fabric, Netlink& eni) {
+    for (int i = 0; i < kUsableTries; ++i) {
+      WEIR_TRY_ASSIGN(Link outside, fabric.find_link(port_name(eni_id)));
+      WEIR_TRY_ASSIGN(Link inside, eni.find_link(kInterface));
+      if (outside.forwarding && outside.operational && inside.operational) return {};
+      ::poll(nullptr, 0, 1);
+    }
+    return fail("network interface " + eni_id + " did not become usable; try again");
+  }
+
   // The veth pair between fabric and ENI: whole, or made anew.
   Result<Link> connect(const EniSpec& spec, Netlink& fabric, Netlink& eni, uint32_t address) {
     WEIR_TRY_ASSIGN(Link bridge, fabric.find_link(kBridge));
@@ -187,7 +203,8 @@ class LinuxNetwork final : public NetworkDriver {
       if (inside.index != 0) WEIR_TRY(eni.remove_link(inside.index));
       UniqueFd ns(::open(netns_path(prefix_ + spec.eni_id).c_str(), O_RDONLY | O_CLOEXEC));
       if (!ns.valid()) return fail_errno("network interface " + spec.eni_id, errno);
-      // The address decides the MAC: when an address moves to a new interface, the neighbours' caches stay true.
+      // The address decides the MAC: when an address moves to a new interface, the neighbours' caches stay
+      // true.
       const auto* byte = reinterpret_cast<const uint8_t*>(&address);
       uint8_t mac[6] = {0x0a, 0x00, byte[0], byte[1], byte[2], byte[3]};
       WEIR_TRY(fabric.create_veth(port, bridge.index, kInterface, ns.get(), mac));

@@ -43,10 +43,12 @@ ino_t netns_inode(const std::string& path) {
 }
 
 // A connected socket made inside the namespace; errno as the code of the error.
-Result<UniqueFd> connect_in(const std::string& netns, const std::string& address, uint16_t port, int timeout_ms) {
+Result<UniqueFd> connect_in(const std::string& netns, const std::string& address, uint16_t port,
+                            int timeout_ms) {
   UniqueFd fd;
   WEIR_TRY(in_netns(netns, [&]() -> Result<void> {
-    if (netns_inode("/proc/thread-self/ns/net") == netns_inode("/proc/1/ns/net")) return fail("this is the host");
+    if (netns_inode("/proc/thread-self/ns/net") == netns_inode("/proc/1/ns/net"))
+      return fail("this is the host");
     fd = UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     sockaddr_in to{};
     to.sin_family = AF_INET;
@@ -97,7 +99,8 @@ class NetworkTest : public testing::Test {
     for (const std::string& vpc : vpcs) EXPECT_TRUE(network_->remove_fabric(vpc));
   }
 
-  static EniSpec eni_spec(const std::string& id, const std::string& address, std::vector<FirewallRule> rules = {},
+  static EniSpec eni_spec(const std::string& id, const std::string& address,
+                          std::vector<FirewallRule> rules = {},
                           std::map<std::string, std::vector<std::string>> groups = {}) {
     return {id, "vpc-1", "10.0.0.0/16", address, 24, {std::move(rules), std::move(groups)}};
   }
@@ -217,7 +220,8 @@ TEST_F(NetworkTest, ABalancerHasOneAddressPerSubnet) {
   ASSERT_TRUE(network_->add_address("eni-lb", "10.0.2.5", 24));
   make_eni(eni_spec("eni-a", "10.0.2.11", {allow_cidr("10.0.2.5/32", kPort)}));
   UniqueFd listener = listen("eni-a", "10.0.2.11");
-  EXPECT_EQ(connect_code(balancer, "10.0.2.11", kPort, kAllowedMs), 0) << "comes from its address in that subnet";
+  EXPECT_EQ(connect_code(balancer, "10.0.2.11", kPort, kAllowedMs), 0)
+      << "comes from its address in that subnet";
   UniqueFd second = listen("eni-lb", "10.0.2.5");
 }
 
@@ -270,8 +274,10 @@ TEST_F(NetworkTest, AHalfMadeInterfaceIsCompleted) {
 TEST_F(NetworkTest, RoutesAreOnLinkAndThereIsNoDefault) {
   std::string netns = make_eni(eni_spec("eni-1", "10.0.1.11"));
   std::string routes = in_namespace(netns, {"ip", "-4", "route", "show"});
-  EXPECT_NE(routes.find("10.0.0.0/16 dev eth0 proto static scope link src 10.0.1.11"), std::string::npos) << routes;
-  EXPECT_NE(routes.find("10.0.1.0/24 dev eth0 proto kernel scope link src 10.0.1.11"), std::string::npos) << routes;
+  EXPECT_NE(routes.find("10.0.0.0/16 dev eth0 proto static scope link src 10.0.1.11"), std::string::npos)
+      << routes;
+  EXPECT_NE(routes.find("10.0.1.0/24 dev eth0 proto kernel scope link src 10.0.1.11"), std::string::npos)
+      << routes;
   EXPECT_EQ(routes.find("default"), std::string::npos) << routes;
   EXPECT_EQ(in_namespace(netns, {"cat", "/proc/sys/net/ipv4/ip_forward"}), "0\n");
   EXPECT_EQ(in_namespace(netns, {"ip", "-6", "address", "show", "dev", "eth0"}), "");
@@ -286,7 +292,8 @@ TEST_F(NetworkTest, RemovalLeavesNothing) {
   ASSERT_TRUE(network_->remove_eni("eni-1"));
   ASSERT_TRUE(network_->remove_eni("eni-1"));
   EXPECT_EQ(*network_->list_enis(), std::vector<std::string>{"eni-2"});
-  Result<Netlink> fabric = Netlink::open_in(std::string(kNetnsFolder) + "/weir-" + options_.instance + "-vpc-1");
+  Result<Netlink> fabric =
+      Netlink::open_in(std::string(kNetnsFolder) + "/weir-" + options_.instance + "-vpc-1");
   ASSERT_TRUE(fabric);
   EXPECT_EQ(fabric->find_link("v1")->index, 0);
   EXPECT_NE(fabric->find_link("v2")->index, 0);
@@ -300,7 +307,8 @@ TEST_F(NetworkTest, HostStaysAsItWas) {
   auto host = [] {
     std::string state;
     for (std::vector<std::string> argv : {std::vector<std::string>{"ip", "route", "show", "table", "all"},
-                                          {"ip", "-o", "link"}, {"nft", "list", "ruleset"},
+                                          {"ip", "-o", "link"},
+                                          {"nft", "list", "ruleset"},
                                           {"cat", "/proc/sys/net/ipv4/ip_forward"}}) {
       ProcessSpec spec;
       spec.argv = argv;

@@ -28,13 +28,31 @@ nlmsghdr* link_message(Buffer& buffer, uint16_t type, uint16_t flags, int index)
   return header;
 }
 
+constexpr uint8_t kOperationallyUp = 6;  // IF_OPER_UP, RFC 2863
+constexpr uint8_t kForwarding = 3;       // BR_STATE_FORWARDING
+
 struct LinkReader {
   Link link;
+
+  static int port(const nlattr* attr, void* self) {
+    if (mnl_attr_get_type(attr) == IFLA_BRPORT_STATE) {
+      static_cast<LinkReader*>(self)->link.forwarding = mnl_attr_get_u8(attr) == kForwarding;
+    }
+    return MNL_CB_OK;
+  }
+  static int info(const nlattr* attr, void* self) {
+    if (mnl_attr_get_type(attr) == IFLA_INFO_SLAVE_DATA) mnl_attr_parse_nested(attr, &LinkReader::port, self);
+    return MNL_CB_OK;
+  }
 
   static int attribute(const nlattr* attr, void* self) {
     Link& link = static_cast<LinkReader*>(self)->link;
     if (mnl_attr_get_type(attr) == IFLA_IFNAME) link.name = mnl_attr_get_str(attr);
     if (mnl_attr_get_type(attr) == IFLA_MASTER) link.master = static_cast<int>(mnl_attr_get_u32(attr));
+    if (mnl_attr_get_type(attr) == IFLA_OPERSTATE) {
+      link.operational = mnl_attr_get_u8(attr) == kOperationallyUp;
+    }
+    if (mnl_attr_get_type(attr) == IFLA_LINKINFO) mnl_attr_parse_nested(attr, &LinkReader::info, self);
     return MNL_CB_OK;
   }
   static Link read(const nlmsghdr* header) {
@@ -75,8 +93,9 @@ Result<void> Netlink::request(nlmsghdr* header, const char* what,
     ssize_t size = mnl_socket_recvfrom(socket_.get(), answer.data(), answer.size());
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) return fail_errno(what, errno);
-    int state = mnl_cb_run(answer.data(), static_cast<size_t>(size), sequence_, mnl_socket_get_portid(socket_.get()),
-                           on_message, const_cast<void*>(static_cast<const void*>(&each)));
+    int state =
+        mnl_cb_run(answer.data(), static_cast<size_t>(size), sequence_, mnl_socket_get_portid(socket_.get()),
+                   on_message, const_cast<void*>(static_cast<const void*>(&each)));
     if (state < 0) return fail_errno(what, errno);
     if (state == MNL_CB_STOP) return {};
   }
@@ -120,8 +139,8 @@ Result<void> Netlink::create_bridge(const std::string& name) {
   return made;
 }
 
-Result<void> Netlink::create_veth(const std::string& name, int master, const std::string& peer, int peer_netns,
-                                  const uint8_t (&peer_mac)[6]) {
+Result<void> Netlink::create_veth(const std::string& name, int master, const std::string& peer,
+                                  int peer_netns, const uint8_t (&peer_mac)[6]) {
   Buffer buffer;
   nlmsghdr* header = link_message(buffer, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0);
   mnl_attr_put_strz(header, IFLA_IFNAME, name.c_str());

@@ -21,6 +21,8 @@ struct Link {
   int index = 0;
   std::string name;
   int master = 0;  // index of the bridge it belongs to; 0: none
+  bool operational = false;  // the kernel has noticed its carrier: it sends what it is given
+  bool forwarding = false;   // as a bridge's port
 };
 
 class Netlink {

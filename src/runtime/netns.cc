@@ -79,7 +79,8 @@ Result<void> create_netns(const std::string& name) {
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444));
   if (!file.valid()) return fail_errno("create " + path, errno);
   Result<void> made = on_new_thread([&]() -> Result<void> {
-    if (::unshare(CLONE_NEWNET) != 0) return fail_errno("cannot make a network namespace (needs root)", errno);
+    if (::unshare(CLONE_NEWNET) != 0)
+      return fail_errno("cannot make a network namespace (needs root)", errno);
     if (::mount("/proc/thread-self/ns/net", path.c_str(), "none", MS_BIND, nullptr) != 0) {
       return fail_errno("cannot mount the network namespace at " + path, errno);
     }

@@ -72,10 +72,10 @@ Result<Child> spawn(const ProcessSpec& spec) {
   std::string program = find_program(spec.argv[0]);
   if (program.empty()) return fail(spec.argv[0] + ": no such program; install it and try again", ENOENT);
   // Above the numbers the child uses, so that giving one cannot overwrite another.
-  UniqueFd passed;
-  if (spec.pass_fd >= 0) {
-    passed = UniqueFd(::fcntl(spec.pass_fd, F_DUPFD_CLOEXEC, 10));
-    if (!passed.valid()) return fail_errno("fcntl(F_DUPFD_CLOEXEC)", errno);
+  std::vector<UniqueFd> passed;
+  for (int fd : spec.pass_fds) {
+    passed.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 32));
+    if (!passed.back().valid()) return fail_errno("fcntl(F_DUPFD_CLOEXEC)", errno);
   }
   WEIR_TRY_ASSIGN(Pipe in, make_pipe());
   WEIR_TRY_ASSIGN(Pipe out, make_pipe());
@@ -93,8 +93,9 @@ Result<Child> spawn(const ProcessSpec& spec) {
     setup.give(out.write.get(), 1);
     setup.give(err.write.get(), 2);
   }
-  if (passed.valid()) setup.give(passed.get(), 3);
-  posix_spawn_file_actions_addclosefrom_np(&setup.actions, passed.valid() ? 4 : 3);
+  int next = 3;
+  for (const UniqueFd& fd : passed) setup.give(fd.get(), next++);
+  posix_spawn_file_actions_addclosefrom_np(&setup.actions, next);
 
   std::vector<std::string> environment = {std::string("PATH=") + kPath, "HOME=/root", "LC_ALL=C"};
   for (const auto& [name, value] : spec.environment) environment.push_back(name + "=" + value);
@@ -105,7 +106,8 @@ Result<Child> spawn(const ProcessSpec& spec) {
   envp.push_back(nullptr);
 
   Child child;
-  int error = ::posix_spawn(&child.pid, program.c_str(), &setup.actions, &setup.attributes, argv.data(), envp.data());
+  int error =
+      ::posix_spawn(&child.pid, program.c_str(), &setup.actions, &setup.attributes, argv.data(), envp.data());
   if (error != 0) return fail_errno("cannot run " + program, error);
   // Cannot be another process: it is our child and nobody else waits for it.
   child.pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, child.pid, 0)));
@@ -127,7 +129,8 @@ void drain(UniqueFd& fd, std::string& text) {
   while (fd.valid()) {
     ssize_t n = ::read(fd.get(), block.data(), block.size());
     if (n > 0) {
-      if (text.size() < kOutputLimit) text.append(block.data(), std::min<size_t>(n, kOutputLimit - text.size()));
+      if (text.size() < kOutputLimit)
+        text.append(block.data(), std::min<size_t>(n, kOutputLimit - text.size()));
     } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
       return;
     } else {

@@ -1,6 +1,6 @@
 // Runs one external program to its end: argument vector (no shell), bounded output, a time limit.
 //
-// The child inherits nothing but the three standard streams and `pass_fd`: every other descriptor is
+// The child inherits nothing but the three standard streams and `pass_fds`: every other descriptor is
 // closed, signal mask and dispositions are the defaults, and it gets an own process group, which is
 // killed when the time is over. It runs in the namespaces of the calling thread.
 #pragma once
@@ -15,19 +15,18 @@
 namespace weir::runtime {
 
 struct ProcessSpec {
-  std::vector<std::string> argv;   // argv[0] is looked up in PATH and the sbin folders
-  std::string input;               // standard input; empty: /dev/null
+  std::vector<std::string> argv;  // argv[0] is looked up in PATH and the sbin folders
+  std::string input;              // standard input; empty: /dev/null
   std::vector<std::pair<std::string, std::string>> environment;  // beside PATH, HOME and LC_ALL=C
   int timeout_ms = 10'000;
-  // The child gets this descriptor as number 3; -1: none.
-  int pass_fd = -1;
+  std::vector<int> pass_fds;  // the child gets these as numbers 3, 4, …
   // Standard output and error go to /dev/null: for programs that leave a daemon behind.
   bool discard_output = false;
 };
 
 struct ProcessResult {
-  int exit_code = 0;   // 128 + signal when killed
-  std::string out;     // the first kOutputLimit bytes of each
+  int exit_code = 0;  // 128 + signal when killed
+  std::string out;    // the first kOutputLimit bytes of each
   std::string err;
 };
 

@@ -33,7 +33,9 @@ TEST(RunProcess, AChildThatDoesNotReadItsInputDoesNotEndUs) {
   EXPECT_EQ(run_process(spec)->exit_code, 3);
 }
 
-TEST(RunProcess, ADeathBySignalIs128PlusItsNumber) { EXPECT_EQ(run_process(shell("kill -9 $$"))->exit_code, 137); }
+TEST(RunProcess, ADeathBySignalIs128PlusItsNumber) {
+  EXPECT_EQ(run_process(shell("kill -9 $$"))->exit_code, 137);
+}
 
 TEST(RunProcess, KillsTheWholeGroupWhenTheTimeIsOver) {
   ProcessSpec spec = shell("sleep 60 & sleep 60");
@@ -65,7 +67,7 @@ TEST(RunProcess, PassesOneDescriptorAsNumberThree) {
   ASSERT_EQ(::pipe2(fds, O_CLOEXEC), 0);
   UniqueFd reader(fds[0]), writer(fds[1]);
   ProcessSpec spec = shell("echo hello >&3");
-  spec.pass_fd = writer.get();
+  spec.pass_fds = {writer.get()};
   EXPECT_EQ(run_process(spec)->exit_code, 0);
   char text[16];
   EXPECT_EQ(::read(reader.get(), text, sizeof text), 6);
@@ -74,7 +76,8 @@ TEST(RunProcess, PassesOneDescriptorAsNumberThree) {
 TEST(ErrorLine, IsTheLastLineWithoutLogDecoration) {
   EXPECT_EQ(error_line("one\ntwo\n\n"), "two");
   EXPECT_EQ(error_line(""), "");
-  EXPECT_EQ(error_line("time=\"2026-01-01\" level=fatal msg=\"cannot \\\"read\\\" it\"\n"), "cannot \"read\" it");
+  EXPECT_EQ(error_line("time=\"2026-01-01\" level=fatal msg=\"cannot \\\"read\\\" it\"\n"),
+            "cannot \"read\" it");
 }
 
 }  // namespace

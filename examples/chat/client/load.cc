@@ -1,5 +1,7 @@
 #include "client/load.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -24,7 +26,7 @@ std::chrono::milliseconds in_ms(double seconds) {
   return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
 }
 
-// Counts the slots that still work; wait() returns when there are none.
+// Counts the slots that still work.
 class Crew {
  public:
   void join() {
@@ -35,9 +37,10 @@ class Crew {
     std::lock_guard lock(mutex_);
     if (--size_ == 0) empty_.notify_all();
   }
-  void wait() {
+  // True: none works any more; false: a second has passed.
+  bool wait_a_second() {
     std::unique_lock lock(mutex_);
-    empty_.wait(lock, [this] { return size_ == 0; });
+    return empty_.wait_for(lock, std::chrono::seconds(1), [this] { return size_ == 0; });
   }
 
  private:
@@ -46,7 +49,7 @@ class Crew {
   size_t size_ = 0;
 };
 
-// What all slots share. Outlives them: run_load waits for the crew.
+// What all slots share. It outlives them: run_load waits until the crew is gone.
 struct Load {
   explicit Load(const LoadOptions& given) : options(given) {}
 
@@ -55,7 +58,8 @@ struct Load {
   std::vector<std::unique_ptr<v1::ChatService::Stub>> stubs;
   Report report;
   Crew crew;
-  std::atomic<uint64_t> started{0};  // unary RPCs
+  std::atomic<uint64_t> started{0};   // unary RPCs
+  std::atomic<uint64_t> messages{0};  // of streams
 };
 
 // One of the `concurrency` places: a unary RPC, then the next.
@@ -126,7 +130,7 @@ class StreamSlot {
                                                                       Clock::now());
     if (left.count() <= 0) return load_->crew.leave();
     auto length = options.stream_seconds > 0 ? std::min(left, in_ms(options.stream_seconds)) : left;
-    start_stream(stub_, kind_, options, length, [this](Outcome outcome) {
+    start_stream(stub_, kind_, options, length, &load_->messages, [this](Outcome outcome) {
       bool ok = outcome.failure.empty();
       load_->report.add(outcome);
       pause_.start(ok ? 1 : kPauseAfterFailureMs, [this] { next(); });
@@ -160,7 +164,15 @@ int run_load(const Endpoint& endpoint, const LoadOptions& options) {
   }
   for (auto& slot : streams) slot->next();
   for (auto& slot : unary) slot->next();
-  load.crew.wait();
+  bool watched = isatty(STDERR_FILENO);
+  for (int second = 1; !load.crew.wait_a_second(); second++) {
+    if (!watched) continue;
+    std::fprintf(stderr, "\r%d s: %llu stream messages, %llu RPCs and streams ended, %llu failed ",
+                 second, static_cast<unsigned long long>(load.messages.load()),
+                 static_cast<unsigned long long>(load.report.total()),
+                 static_cast<unsigned long long>(load.report.failures()));
+  }
+  if (watched) std::fprintf(stderr, "\r\x1b[K");
   load.report.print(std::chrono::duration<double>(Clock::now() - load.start).count());
   return load.report.failures() == 0 ? 0 : 1;
 }

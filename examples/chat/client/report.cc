@@ -35,6 +35,13 @@ void Report::add(const Outcome& outcome) {
   if (!outcome.served_by.empty()) tasks_[outcome.served_by][outcome.kind]++;
 }
 
+uint64_t Report::total() const {
+  std::lock_guard lock(mutex_);
+  uint64_t sum = 0;
+  for (const auto& [name, kind] : kinds_) sum += kind.total;
+  return sum;
+}
+
 uint64_t Report::failures() const {
   std::lock_guard lock(mutex_);
   uint64_t sum = 0;

@@ -24,6 +24,7 @@ struct Outcome {
 class Report {
  public:
   void add(const Outcome& outcome);
+  uint64_t total() const;
   uint64_t failures() const;
   // For people on stdout, then one line of JSON (docs: README.md of the example).
   void print(double seconds) const;

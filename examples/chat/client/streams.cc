@@ -16,10 +16,11 @@ std::string text_of(grpc::string_ref value) { return {value.data(), value.size()
 class Stream {
  public:
   Stream(std::string kind, const LoadOptions& options, std::chrono::milliseconds length,
-         std::function<void(Outcome)> done)
+         std::atomic<uint64_t>* messages, std::function<void(Outcome)> done)
       : interval_ms_(options.message_interval_ms),
         bytes_(options.bytes),
         until_(Clock::now() + length),
+        messages_(messages),
         done_(std::move(done)) {
     outcome_.kind = std::move(kind);
     context_.set_wait_for_ready(options.wait_for_ready);
@@ -75,6 +76,7 @@ class Stream {
   const uint32_t interval_ms_;
   const uint32_t bytes_;
   const Clock::time_point until_;
+  std::atomic<uint64_t>* const messages_;
   Outcome outcome_;
   Pause pause_;
 
@@ -86,8 +88,8 @@ class Stream {
 class ChatStream final : Stream, grpc::ClientBidiReactor<v1::ChatRequest, v1::ChatReply> {
  public:
   ChatStream(v1::ChatService::Stub* stub, const LoadOptions& options, std::chrono::milliseconds length,
-             std::function<void(Outcome)> done)
-      : Stream("chat", options, length, std::move(done)) {
+             std::atomic<uint64_t>* messages, std::function<void(Outcome)> done)
+      : Stream("chat", options, length, messages, std::move(done)) {
     request_.set_payload(std::string(bytes_, 'c'));
     stub->async()->Chat(&context_, this);
     AddHold();  // operations start from the pause too, outside any reaction
@@ -102,6 +104,7 @@ class ChatStream final : Stream, grpc::ClientBidiReactor<v1::ChatRequest, v1::Ch
   void OnReadDone(bool ok) override {
     if (!ok) return RemoveHold();
     outcome_.received++;
+    ++*messages_;
     check_sequence(outcome_.sent, reply_.in_reply_to());
     check_sequence(outcome_.sent, reply_.sequence());
     check_task(reply_.served_by());
@@ -128,6 +131,7 @@ class ChatStream final : Stream, grpc::ClientBidiReactor<v1::ChatRequest, v1::Ch
  private:
   void say() {
     request_.set_sequence(++outcome_.sent);
+    ++*messages_;
     StartWrite(&request_);
   }
 
@@ -139,8 +143,8 @@ class ChatStream final : Stream, grpc::ClientBidiReactor<v1::ChatRequest, v1::Ch
 class WatchStream final : Stream, grpc::ClientReadReactor<v1::WatchReply> {
  public:
   WatchStream(v1::ChatService::Stub* stub, const LoadOptions& options, std::chrono::milliseconds length,
-              std::function<void(Outcome)> done)
-      : Stream("watch", options, length, std::move(done)),
+              std::atomic<uint64_t>* messages, std::function<void(Outcome)> done)
+      : Stream("watch", options, length, messages, std::move(done)),
         due_(static_cast<uint32_t>(std::max<int64_t>(1, length.count() / std::max(1u, interval_ms_)))) {
     request_.set_topic("load");
     request_.mutable_behaviour()->set_count(due_);
@@ -158,6 +162,7 @@ class WatchStream final : Stream, grpc::ClientReadReactor<v1::WatchReply> {
   void OnReadDone(bool ok) override {
     if (!ok) return;
     outcome_.received++;
+    ++*messages_;
     check_sequence(outcome_.received, reply_.sequence());
     check_task(reply_.served_by());
     check_size(reply_.payload().size());
@@ -179,8 +184,8 @@ class WatchStream final : Stream, grpc::ClientReadReactor<v1::WatchReply> {
 class CollectStream final : Stream, grpc::ClientWriteReactor<v1::CollectRequest> {
  public:
   CollectStream(v1::ChatService::Stub* stub, const LoadOptions& options, std::chrono::milliseconds length,
-                std::function<void(Outcome)> done)
-      : Stream("collect", options, length, std::move(done)) {
+                std::atomic<uint64_t>* messages, std::function<void(Outcome)> done)
+      : Stream("collect", options, length, messages, std::move(done)) {
     request_.set_payload(std::string(bytes_, 'c'));
     stub->async()->Collect(&context_, &reply_, this);
     AddHold();
@@ -211,6 +216,7 @@ class CollectStream final : Stream, grpc::ClientWriteReactor<v1::CollectRequest>
  private:
   void send() {
     request_.set_sequence(++outcome_.sent);
+    ++*messages_;
     StartWrite(&request_);
   }
 
@@ -221,13 +227,14 @@ class CollectStream final : Stream, grpc::ClientWriteReactor<v1::CollectRequest>
 }  // namespace
 
 void start_stream(v1::ChatService::Stub* stub, const std::string& kind, const LoadOptions& options,
-                  std::chrono::milliseconds length, std::function<void(Outcome)> done) {
+                  std::chrono::milliseconds length, std::atomic<uint64_t>* messages,
+                  std::function<void(Outcome)> done) {
   if (kind == "watch") {
-    new WatchStream(stub, options, length, std::move(done));
+    new WatchStream(stub, options, length, messages, std::move(done));
   } else if (kind == "collect") {
-    new CollectStream(stub, options, length, std::move(done));
+    new CollectStream(stub, options, length, messages, std::move(done));
   } else {
-    new ChatStream(stub, options, length, std::move(done));
+    new ChatStream(stub, options, length, messages, std::move(done));
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -13,8 +14,10 @@ namespace weir::chat {
 
 // Starts one stream of the kind ("chat", "watch", "collect") that lives for `length` and checks every
 // message of it: order, completeness, size, and that one task serves it all. It destroys itself when
-// the call has ended, right after `done` has run (on a gRPC thread) with what came of it.
+// the call has ended, right after `done` has run (on a gRPC thread) with what came of it. `messages`
+// counts those of all streams, both ways, as they pass.
 void start_stream(v1::ChatService::Stub* stub, const std::string& kind, const LoadOptions& options,
-                  std::chrono::milliseconds length, std::function<void(Outcome)> done);
+                  std::chrono::milliseconds length, std::atomic<uint64_t>* messages,
+                  std::function<void(Outcome)> done);
 
 }  // namespace weir::chat

@@ -37,7 +37,8 @@ std::string member_of_filter(std::string_view name) {
 
 bool passes_tag_filter(const Json& document, const std::string& name, const Json& values) {
   for (const auto& tag : array(document, "Tags")) {
-    if (name == "tag-key" ? any_value(values, tag["Key"]) : tag["Key"] == name.substr(4) && any_value(values, tag["Value"])) {
+    if (name == "tag-key" ? any_value(values, tag["Key"])
+                          : tag["Key"] == name.substr(4) && any_value(values, tag["Value"])) {
       return true;
     }
   }

@@ -12,7 +12,8 @@ constexpr DescribeSpec kDescribe{kKind, "InternetGatewayId", "InternetGatewayIds
 
 Json load_gateway(Context& context, const std::string& id) {
   return load(context, kKind, id,
-              {"InvalidInternetGatewayID.NotFound", fmt::format("The internetGateway ID '{}' does not exist", id), 400});
+              {"InvalidInternetGatewayID.NotFound",
+               fmt::format("The internetGateway ID '{}' does not exist", id), 400});
 }
 
 Json create_gateway(Context& context, const Json& input) {

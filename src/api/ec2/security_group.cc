@@ -36,7 +36,9 @@ Json make_group(Context& context, const std::string& name, const std::string& de
 void check_name(const std::string& name) {
   if (name.size() > kNameMax || name.starts_with("sg-")) {
     raise("InvalidParameterValue",
-          fmt::format("Value ({}) for parameter GroupName is invalid. Group names may not be in the format sg-*", name));
+          fmt::format(
+              "Value ({}) for parameter GroupName is invalid. Group names may not be in the format sg-*",
+              name));
   }
   if (name == "default") {
     raise("InvalidParameterValue", "Cannot use reserved security group name: default");
@@ -187,7 +189,8 @@ Json delete_group(Context& context, const Json& input) {
   transaction(context, [&] {
     Json group = load_security_group(context, id);
     if (group["GroupName"] == "default") {
-      raise("CannotDelete", fmt::format("the specified group: \"{}\" name: \"default\" cannot be deleted by a user", id));
+      raise("CannotDelete",
+            fmt::format("the specified group: \"{}\" name: \"default\" cannot be deleted by a user", id));
     }
     check_unreferenced(context, id);
     erase(context, kKind, id);

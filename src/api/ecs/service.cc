@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/ecs/ecs.h"
+#include "control/ecs_documents.h"
 
 namespace weir::api {
 namespace {
@@ -157,6 +158,7 @@ Json create_service(Context& context, const Json& input) {
       raise("InvalidParameterException", "Creation of service was not idempotent.");
     }
     check_service(context, service, definition);
+    control::refresh_deployments(service, context.clock.unix_ms(), context.random);
     put(context, kServiceKind, id, service);
   });
   return {{"service", public_view(service)}};
@@ -208,6 +210,7 @@ Json update_service(Context& context, const Json& input) {
     apply_update(context, input, service, definition);
     if (definition.is_null()) raise("ClientException", "TaskDefinition not found.");
     check_service(context, service, definition);
+    control::refresh_deployments(service, context.clock.unix_ms(), context.random);
     put(context, kServiceKind, text(service, "serviceArn"), service);
   });
   return {{"service", public_view(service)}};

@@ -52,7 +52,8 @@ void check_load_balancers(Context& context, const Json& service, const Json& tas
   if (balancers.size() > kTargetGroupsMax) raise_parameter("load balancers can have at most 5 items.");
   for (const auto& balancer : balancers) check_load_balancer(context, balancer, task_definition);
   int64_t grace = integer(service, "healthCheckGracePeriodSeconds", 0);
-  if (grace < 0 || grace > 2147483647) raise_parameter("The health check grace period must be between 0 and 2147483647.");
+  if (grace < 0 || grace > 2147483647)
+    raise_parameter("The health check grace period must be between 0 and 2147483647.");
   if (balancers.empty() && grace != 0) {
     raise_parameter("Health check grace period is only valid for services configured to use load balancers");
   }

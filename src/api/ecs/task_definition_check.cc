@@ -67,7 +67,8 @@ bool uses_awslogs(const Json& containers) {
 }
 
 void check_fargate(const Json& input, Json& definition) {
-  if (text(definition, "networkMode") != "awsvpc") raise_client("Fargate only supports network mode \u2018awsvpc\u2019.");
+  if (text(definition, "networkMode") != "awsvpc")
+    raise_client("Fargate only supports network mode \u2018awsvpc\u2019.");
   if (!definition.contains("cpu")) raise_client("Fargate requires that 'cpu' be defined at the task level.");
   if (!definition.contains("memory")) raise_client("Fargate requires that 'memory' be defined at the task level.");
   check_fargate_size(definition);
@@ -121,7 +122,9 @@ void check_refused(const Json& container, const std::string& name) {
 int64_t checked_bytes(const Json& container, const char* member, const std::string& name) {
   auto value = optional_integer(container, member);
   if (!value) return 0;
-  if (*value < 6) raise_client(fmt::format("Invalid setting for container '{}'. '{}' must be at least 6 MiB.", name, member));
+  if (*value < 6)
+    raise_client(
+        fmt::format("Invalid setting for container '{}'. '{}' must be at least 6 MiB.", name, member));
   return *value;
 }
 
@@ -141,7 +144,8 @@ Json checked_container(const Json& container, bool task_memory, std::set<std::st
                              "be specified.", name));
   }
   if (memory != 0 && reservation > memory) {
-    raise_client(fmt::format("Invalid setting for container '{}'. 'memoryReservation' must be less than 'memory'.", name));
+    raise_client(
+        fmt::format("Invalid setting for container '{}'. 'memoryReservation' must be less than 'memory'.", name));
   }
   check_health_command(container);
   check_refused(container, name);

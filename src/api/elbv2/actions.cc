@@ -152,7 +152,8 @@ std::set<std::string> forwarded_groups(const Json& actions) {
     std::string single = text(action, "TargetGroupArn");
     if (!single.empty()) groups.insert(single);
     if (!has(action, "ForwardConfig")) continue;
-    for (const auto& group : array(action["ForwardConfig"], "TargetGroups")) groups.insert(text(group, "TargetGroupArn"));
+    for (const auto& group : array(action["ForwardConfig"], "TargetGroups"))
+      groups.insert(text(group, "TargetGroupArn"));
   }
   return groups;
 }

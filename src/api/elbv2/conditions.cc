@@ -69,7 +69,8 @@ size_t wildcards_in(const Json& values) {
   size_t count = 0;
   for (const auto& value : values) {
     std::string shown = value.is_string() ? value.get<std::string>() : text(value, "Value");
-    count += static_cast<size_t>(std::count_if(shown.begin(), shown.end(), [](char c) { return c == '*' || c == '?'; }));
+    count += static_cast<size_t>(
+        std::count_if(shown.begin(), shown.end(), [](char c) { return c == '*' || c == '?'; }));
   }
   return count;
 }

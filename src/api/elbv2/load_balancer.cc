@@ -104,7 +104,8 @@ Json groups_of(Context& context, const Json& input, const std::string& vpc_id) {
   for (const auto& id : groups) {
     Json group = find(context, "ec2.security-group", id.is_string() ? id.get<std::string>() : "");
     if (group.is_null()) {
-      raise("InvalidConfigurationRequest", fmt::format("Security group '{}' does not exist", id.is_string() ? id.get<std::string>() : id.dump()));
+      raise("InvalidConfigurationRequest", fmt::format("Security group '{}' does not exist",
+                                                       id.is_string() ? id.get<std::string>() : id.dump()));
     }
     if (group["VpcId"] != vpc_id) {
       raise("InvalidConfigurationRequest", "One or more security groups are invalid");

@@ -236,7 +236,8 @@ Json describe_groups(Context& context, const Json& input) {
     found.push_back(shown(context, load_target_group(context, arn.is_string() ? arn.get<std::string>() : "")));
   }
   for (const auto& name : names) {
-    auto groups = list_where(context, kTargetGroupKind, "TargetGroupName", name.is_string() ? name.get<std::string>() : "");
+    auto groups = list_where(context, kTargetGroupKind, "TargetGroupName",
+                             name.is_string() ? name.get<std::string>() : "");
     if (groups.empty()) raise("TargetGroupNotFound", "One or more target groups not found");
     found.push_back(shown(context, groups.front()));
   }

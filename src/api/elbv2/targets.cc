@@ -37,8 +37,8 @@ bool in_host_network(Context& context, const Json& group) {
 // any address is meant.
 void check_address(Context& context, const Json& group, const std::string& ip) {
   if (group["TargetType"] != "ip") {
-    raise("InvalidTarget", fmt::format("The following targets are not in a running state and cannot be registered: '{}'",
-                                       ip));
+    raise("InvalidTarget",
+          fmt::format("The following targets are not in a running state and cannot be registered: '{}'", ip));
   }
   auto address = parse_ipv4(ip);
   if (!address) raise("ValidationError", fmt::format("The IP address '{}' is not a valid IPv4 address", ip));
@@ -112,17 +112,30 @@ Json deregister_targets(Context& context, const Json& input) {
   return Json::object();
 }
 
-TargetHealth health_of(Context& context, const Json& target, bool used) {
+// What the answer needs to know of a group besides its targets.
+struct GroupHealth {
+  bool used = false;  // a listener or rule forwards to it
+  Context::HealthOfGroup seen;
+};
+
+GroupHealth group_health(Context& context, const std::string& group_arn) {
+  GroupHealth health;
+  health.used = uses_of_group(context, group_arn) > 0;
+  if (context.health) health.seen = context.health(group_arn);
+  return health;
+}
+
+TargetHealth health_of(const Json& target, const GroupHealth& group) {
   if (target["weir"].contains("deregistering_since")) {
     return {"draining", "Target.DeregistrationInProgress", "Target deregistration is in progress"};
   }
-  if (!used) {
+  if (!group.used) {
     return {"unused", "Target.NotInUse",
             "Target group is not configured to receive traffic from the load balancer"};
   }
-  if (!context.health) return {"initial", "Elb.RegistrationInProgress", "Target registration is in progress"};
-  return context.health(text(target, "TargetGroupArn"), text(target, "Id"),
-                        static_cast<int>(integer(target, "Port", 0)));
+  auto seen = group.seen.find({text(target, "Id"), static_cast<int>(integer(target, "Port", 0))});
+  if (seen != group.seen.end()) return seen->second;
+  return {"initial", "Elb.RegistrationInProgress", "Target registration is in progress"};
 }
 
 Json health_view(const Json& group, const Json& target, const TargetHealth& health) {
@@ -139,12 +152,12 @@ Json health_view(const Json& group, const Json& target, const TargetHealth& heal
 Json describe_health(Context& context, const Json& input) {
   std::string group_arn = required(input, "TargetGroupArn");
   Json group = load_target_group(context, group_arn);
-  bool used = uses_of_group(context, group_arn) > 0;
+  GroupHealth health = group_health(context, group_arn);
   Json descriptions = Json::array();
   Json wanted = array(input, "Targets");
   if (wanted.empty()) {
     for (const auto& target : list_where(context, kTargetKind, "TargetGroupArn", group_arn)) {
-      descriptions.push_back(health_view(group, target, health_of(context, target, used)));
+      descriptions.push_back(health_view(group, target, health_of(target, health)));
     }
   }
   for (const auto& given : wanted) {
@@ -154,7 +167,7 @@ Json describe_health(Context& context, const Json& input) {
       TargetHealth unknown{"unused", "Target.NotRegistered", "Target is not registered to the target group"};
       descriptions.push_back(health_view(group, {{"Id", key.ip}, {"Port", key.port}}, unknown));
     } else {
-      descriptions.push_back(health_view(group, target, health_of(context, target, used)));
+      descriptions.push_back(health_view(group, target, health_of(target, health)));
     }
   }
   return {{"TargetHealthDescriptions", descriptions}};

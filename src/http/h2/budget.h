@@ -11,37 +11,45 @@ namespace weir::http::h2 {
 
 class Budget {
  public:
+  // per_second > 0.
   constexpr Budget(uint32_t burst, uint32_t per_second) : burst_(burst), per_second_(per_second), left_(burst) {}
 
   // Takes `cost`; false when the budget is spent.
   bool spend(uint32_t cost, TimePoint now) {
-    if (left_ < cost) refill(now);
+    refill(now);
     if (left_ < cost) return false;
     left_ -= cost;
     return true;
   }
-
 
   // Useful work gives some back, so that busy honest peers are never short.
   void earn() { left_ += left_ < burst_ ? 1 : 0; }
 
  private:
   void refill(TimePoint now) {
-    if (last_ == TimePoint{}) {  // the first shortage: time counts from here
+    if (last_ == kNever || left_ == burst_) {
       last_ = now;
       return;
     }
-    auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now - last_).count();
-    auto gained = static_cast<uint64_t>(ms) * per_second_ / 1000;
-    if (gained == 0) return;
-    left_ = static_cast<uint32_t>(std::min<uint64_t>(burst_, left_ + gained));
-    last_ = now;
+    if (now <= last_) return;
+    constexpr int64_t kSecond = 1'000'000'000, kHour = 3600 * kSecond;
+    // At most an hour at once: no overflow.
+    int64_t gained = std::min<int64_t>((now - last_).count(), kHour) * per_second_ / kSecond;
+    if (left_ + gained >= burst_) {
+      left_ = burst_;
+      last_ = now;
+    } else {  // the rest of the division counts the next time
+      left_ += static_cast<uint32_t>(gained);
+      last_ += Duration(gained * kSecond / per_second_);
+    }
   }
+
+  static constexpr TimePoint kNever = TimePoint::min();
 
   uint32_t burst_;
   uint32_t per_second_;
   uint32_t left_;
-  TimePoint last_{};
+  TimePoint last_ = kNever;
 };
 
 }  // namespace weir::http::h2

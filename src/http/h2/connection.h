@@ -59,7 +59,7 @@ class Sink {
   // Payload of one DATA frame without padding. Credit: the sink calls consume() when the bytes have left.
   virtual void on_data(StreamHandle stream, Stream& s, std::span<const uint8_t> bytes, bool end_stream) = 0;
   // The stream is over: the peer reset it (remote), or broke a rule and we reset it (local). The record goes
-  // when this returns.
+  // when this returns. Not called for a request whose head was malformed: the sink never heard of it.
   enum class ResetBy : uint8_t { Remote, Local };
   virtual void on_reset(StreamHandle stream, Stream& s, ErrorCode code, ResetBy by) = 0;
   // Body bytes that had to wait were written to output().
@@ -92,7 +92,8 @@ class Connection {
   void pump();
 
   // --- submissions; each does nothing on a stream that cannot take it any more --------------------------
-  // Client: opens a stream. Invalid handle when can_open_stream() is false.
+  // Client: opens a stream. Invalid handle when can_open_stream() is false. Its head must be sent before the
+  // next stream is opened (ids may only grow on the wire).
   StreamHandle open_stream(uint64_t user);
   bool can_open_stream() const;
   // Head or trailers. Order is kept behind waiting body bytes.
@@ -117,6 +118,10 @@ class Connection {
   Buffer& output() { return output_; }
   // After a flush: the next byte written will call on_output() again.
   void output_flushed() { output_noted_ = false; }
+  // About to flush: remembers how much a turn writes.
+  void note_output_size() {
+    if (!output_.empty()) output_hint_ = output_.size() < kOutputHintMax ? output_.size() : kOutputHintMax;
+  }
   size_t stream_count() const { return table_.size(); }
   template <class F>
   void for_each_stream(F&& f) {
@@ -131,7 +136,7 @@ class Connection {
   uint32_t peer_max_concurrent_streams() const { return peer_max_streams_; }
   uint32_t last_accepted_stream_id() const { return last_accepted_id_; }
   uint64_t pings_acked() const { return pings_acked_; }
-  bool has_partial_input() const { return !partial_.empty() || !header_block_.empty(); }
+  bool has_partial_input() const { return !partial_.empty() || block_head_.stream_id != 0; }
   // Bytes that wait in streams for windows.
   size_t pending_bytes() const { return pending_bytes_; }
 
@@ -160,6 +165,7 @@ class Connection {
   Status on_window_update_frame(const FrameHeader& h, const uint8_t* payload);
   // connection_control.cc
   Status on_settings_frame(const FrameHeader& h, const uint8_t* payload);
+  void on_settings_acked();
   Status apply_setting(uint16_t id, uint32_t value);
   Status apply_initial_window(uint32_t value);
   Status on_ping_frame(const FrameHeader& h, const uint8_t* payload);
@@ -168,6 +174,7 @@ class Connection {
   void note_output() {
     if (!output_noted_) {
       output_noted_ = true;
+      output_.reserve(output_hint_);  // as much as the last turn needed: no growing by doubling
       sink_.on_output();
     }
   }
@@ -175,8 +182,11 @@ class Connection {
   void write_data_frame(uint32_t id, const uint8_t* bytes, size_t size, bool end_stream);
   size_t sendable(const Stream& s) const;
   void block(StreamHandle handle, Stream& s);
-  bool pump_stream(StreamHandle handle, Stream& s);
+  void pump_stream(StreamHandle handle, Stream& s);
+  bool takes_output(const Stream& s) const;
   void local_end(StreamHandle handle, Stream& s);
+  void after_local_end(StreamHandle handle, Stream& s);
+  int32_t new_receive_window() const;
   void remote_end(StreamHandle handle, Stream& s);
   void drop(StreamHandle handle, Stream& s);
   void stream_error(StreamHandle handle, Stream& s, ErrorCode code);
@@ -211,7 +221,11 @@ class Connection {
   uint32_t next_local_id_ = 1;
   uint32_t goaway_last_id_ = kStreamIdMax;  // that the peer will process
   size_t pending_bytes_ = 0;
-  std::vector<StreamHandle> blocked_;      // behind the connection's window or output_high_bytes; stale ones skipped
+  static constexpr size_t kOutputHintMax = 64u << 10;
+  size_t output_hint_ = 0;
+  // A queue of the streams behind the connection's window or output_high_bytes; stale ones are skipped.
+  std::vector<StreamHandle> blocked_;
+  size_t blocked_head_ = 0;
   uint64_t pings_acked_ = 0;
 
   bool settings_received_ = false;

@@ -14,13 +14,14 @@ Connection::Status Connection::on_settings_frame(const FrameHeader& h, const uin
   if (h.stream_id != 0) return error_of(ErrorCode::ProtocolError, "SETTINGS on a stream");
   if (h.flags & kFlagAck) {
     if (h.length != 0) return error_of(ErrorCode::FrameSizeError, "SETTINGS ACK with a payload");
-    settings_acked_ = true;
+    on_settings_acked();
     return {};
   }
   if (h.length % kSettingBytes != 0) return error_of(ErrorCode::FrameSizeError, "SETTINGS of wrong length");
   if (h.length / kSettingBytes > kSettingsPerFrameMax || !control_.spend(10, now_)) {
     return error_of(ErrorCode::EnhanceYourCalm, "too many SETTINGS");
   }
+  if (!settings_received_) peer_max_streams_ = UINT32_MAX;  // RFC 9113 §6.5.2: no limit unless announced
   for (size_t i = 0; i < h.length; i += kSettingBytes) {
     auto id = static_cast<uint16_t>(payload[i] << 8 | payload[i + 1]);
     if (Status status = apply_setting(id, read_u32(payload + i + 2)); !status) return status;
@@ -32,6 +33,16 @@ Connection::Status Connection::on_settings_frame(const FrameHeader& h, const uin
   output_.commit(kFrameHeaderBytes);
   sink_.on_settings();
   return {};
+}
+
+// Until here the peer could not know our stream window, and used the default one (RFC 9113 §6.9.3).
+void Connection::on_settings_acked() {
+  if (settings_acked_) return;
+  int32_t before = new_receive_window();
+  settings_acked_ = true;
+  int32_t lost = before - new_receive_window();
+  if (lost == 0) return;
+  for_each_stream([&](StreamHandle handle) { shared_.streams.resolve(handle)->receive_window -= lost; });
 }
 
 Connection::Status Connection::apply_setting(uint16_t id, uint32_t value) {

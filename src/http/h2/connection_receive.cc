@@ -94,7 +94,8 @@ Connection::Status Connection::on_data_frame(const FrameHeader& h, const uint8_t
   uint32_t pad = 0;
   uint32_t size = h.length;
   if (h.flags & kFlagPadded) {
-    if (size < 1 || payload[0] >= size) return error_of(ErrorCode::ProtocolError, "padding longer than the frame");
+    if (size < 1) return error_of(ErrorCode::FrameSizeError, "DATA too short for its flags");
+    if (payload[0] >= size) return error_of(ErrorCode::ProtocolError, "padding longer than the frame");
     pad = 1u + payload[0];
     size -= pad;
     ++payload;
@@ -237,7 +238,7 @@ Connection::Status Connection::new_peer_stream(uint32_t id, StreamHandle& out) {
   Stream& s = *shared_.streams.resolve(out);
   s.id = id;
   s.send_window = static_cast<int32_t>(peer_initial_window_);
-  s.receive_window = static_cast<int32_t>(options_.stream_window_bytes);
+  s.receive_window = new_receive_window();
   table_.insert(id, out.index);
   return {};
 }
@@ -258,10 +259,10 @@ Connection::Status Connection::deliver_headers(Stream* s, StreamHandle handle, b
     }
   }
   if (good && kind == HeadersEvent::Kind::Head) {
-    s->head_received = true;
     bool bodiless = head.status == 204 || head.status == 304 || s->expects_no_body;
     s->content_left = bodiless ? -1 : head.content_length;
     good = !(end_stream && s->content_left > 0);
+    s->head_received = good;
   }
   if (!good) {
     stream_error(handle, *s, ErrorCode::ProtocolError);

@@ -56,6 +56,11 @@ void Connection::start() {
   }
 }
 
+int32_t Connection::new_receive_window() const {
+  uint32_t window = options_.stream_window_bytes;
+  return static_cast<int32_t>(settings_acked_ ? window : std::max(window, kDefaultWindow));
+}
+
 bool Connection::can_open_stream() const {
   return !failed_ && !goaway_received_ && next_local_id_ < kStreamIdMax && table_.size() < peer_max_streams_;
 }
@@ -69,14 +74,15 @@ StreamHandle Connection::open_stream(uint64_t user) {
   next_local_id_ += 2;
   s.user = user;
   s.send_window = static_cast<int32_t>(peer_initial_window_);
-  s.receive_window = static_cast<int32_t>(options_.stream_window_bytes);
+  s.receive_window = new_receive_window();
   table_.insert(s.id, handle.index);
   return handle;
 }
 
 void Connection::send_headers(StreamHandle handle, std::span<const Field> fields, bool end_stream) {
   Stream* s = shared_.streams.resolve(handle);
-  if (s == nullptr || failed_ || !s->may_send()) return;
+  if (s == nullptr || failed_ || !takes_output(*s)) return;
+  s->head_sent = true;
   if (s->pending != nullptr) {  // the body waits, so its trailers wait behind it
     pack_fields(fields, s->pending->trailers);
     s->pending->has_trailers = true;
@@ -126,11 +132,17 @@ void Connection::write_data_frame(uint32_t id, const uint8_t* bytes, size_t size
   write_frame_header(p, {static_cast<uint32_t>(size), FrameType::Data, end_stream ? kFlagEndStream : uint8_t{0}, id});
   if (size > 0) std::memcpy(p + kFrameHeaderBytes, bytes, size);
   output_.commit(kFrameHeaderBytes + size);
+  if (size > 0) control_.earn();  // peers may answer DATA with PING, to measure the path
+}
+
+// Nothing follows an END_STREAM, also while that one still waits.
+bool Connection::takes_output(const Stream& s) const {
+  return s.may_send() && (s.pending == nullptr || !(s.pending->end_stream || s.pending->has_trailers));
 }
 
 size_t Connection::send_data(StreamHandle handle, std::span<const uint8_t> bytes, bool end_stream) {
   Stream* s = shared_.streams.resolve(handle);
-  if (s == nullptr || failed_ || !s->may_send()) return bytes.size();  // nobody will take them: credit goes back
+  if (s == nullptr || failed_ || !takes_output(*s)) return bytes.size();  // nobody will take them: credit goes back
   size_t sent = 0;
   if (s->pending == nullptr) {
     size_t allowed = sendable(*s);
@@ -165,44 +177,47 @@ size_t Connection::send_data(StreamHandle handle, std::span<const uint8_t> bytes
 void Connection::block(StreamHandle handle, Stream& s) {
   if (s.queued) return;
   s.queued = true;
+  if (blocked_.size() - blocked_head_ > 2 * table_.size() + 64) {  // streams that were reset while they waited
+    blocked_.erase(blocked_.begin(), blocked_.begin() + static_cast<ptrdiff_t>(blocked_head_));
+    blocked_head_ = 0;
+    std::erase_if(blocked_, [this](StreamHandle h) { return shared_.streams.resolve(h) == nullptr; });
+  }
   blocked_.push_back(handle);
 }
 
+// One frame per stream and turn. Who has no room keeps its place, so that streams share the connection's
+// window and the output evenly, also over many calls.
 void Connection::pump() {
-  if (blocked_.empty() || failed_) return;
-  // One frame per stream and round, so that streams share the connection's window evenly.
-  bool progress = true;
-  while (progress && !blocked_.empty()) {
-    progress = false;
-    std::vector<StreamHandle> round;
-    round.swap(blocked_);
-    for (StreamHandle handle : round) {
-      Stream* s = shared_.streams.resolve(handle);
-      if (s == nullptr || !s->queued) continue;
-      s->queued = false;
-      if (s->pending != nullptr && pump_stream(handle, *s)) progress = true;
-    }
+  while (!failed_ && blocked_head_ < blocked_.size() && send_window_ > 0 &&
+         output_.size() < options_.output_high_bytes) {
+    StreamHandle handle = blocked_[blocked_head_++];
+    Stream* s = shared_.streams.resolve(handle);
+    if (s == nullptr || !s->queued) continue;
+    s->queued = false;
+    if (s->pending != nullptr) pump_stream(handle, *s);
+  }
+  if (blocked_head_ == blocked_.size()) {
+    blocked_.clear();
+    blocked_head_ = 0;
+  } else if (blocked_head_ > blocked_.size() / 2) {
+    blocked_.erase(blocked_.begin(), blocked_.begin() + static_cast<ptrdiff_t>(blocked_head_));
+    blocked_head_ = 0;
   }
 }
 
-// Writes one frame of what waits; true when something went out.
-bool Connection::pump_stream(StreamHandle handle, Stream& s) {
+// Writes one frame of what waits, which is never empty; trailers follow the last.
+void Connection::pump_stream(StreamHandle handle, Stream& s) {
   PendingOutput& pending = *s.pending;
   size_t n = std::min({sendable(s), pending.data.size(), size_t{kFrameBytesMax}});
-  if (n == 0 && !pending.data.empty()) {
-    if (s.send_window > 0) block(handle, s);  // else its own WINDOW_UPDATE brings it back
-    return false;
-  }
+  if (n == 0) return;  // its own WINDOW_UPDATE brings it back
   bool last = n == pending.data.size();
   bool end = last && pending.end_stream;
   note_output();
-  if (n > 0) {
-    write_data_frame(s.id, pending.data.data(), n, end && !pending.has_trailers);
-    pending.data.consume(n);
-    s.send_window -= static_cast<int32_t>(n);
-    send_window_ -= static_cast<int64_t>(n);
-    pending_bytes_ -= n;
-  }
+  write_data_frame(s.id, pending.data.data(), n, end && !pending.has_trailers);
+  pending.data.consume(n);
+  s.send_window -= static_cast<int32_t>(n);
+  send_window_ -= static_cast<int64_t>(n);
+  pending_bytes_ -= n;
   if (!last) {
     block(handle, s);
   } else {
@@ -210,24 +225,29 @@ bool Connection::pump_stream(StreamHandle handle, Stream& s) {
       std::vector<Field> fields;
       unpack_fields(pending.trailers.bytes(), fields);
       write_header_frames(s.id, fields, end);
-    } else if (n == 0 && end) {
-      write_data_frame(s.id, nullptr, 0, true);
     }
     s.pending.reset();
   }
+  if (end) s.state = next_state(s.state, StreamEvent::LocalEnd);
   sink_.on_sent(handle, s, n);
-  Stream* still = shared_.streams.resolve(handle);
-  if (end && still != nullptr) local_end(handle, *still);
-  return true;
+  if (!end) return;
+  if (Stream* still = shared_.streams.resolve(handle)) after_local_end(handle, *still);
 }
 
 void Connection::local_end(StreamHandle handle, Stream& s) {
   s.state = next_state(s.state, StreamEvent::LocalEnd);
-  if (s.state == StreamState::HalfClosedLocal && s.reset_after_end) {
+  after_local_end(handle, s);
+}
+
+void Connection::after_local_end(StreamHandle handle, Stream& s) {
+  if (s.state == StreamState::Closed) {
+    resets_.earn();
+    drop(handle, s);
+  } else if (s.reset_after_end) {
     send_rst(s.id, ErrorCode::NoError);
     s.state = StreamState::Closed;
+    drop(handle, s);
   }
-  if (s.state == StreamState::Closed) drop(handle, s);
 }
 
 void Connection::reset_after_end(StreamHandle handle) {
@@ -272,14 +292,17 @@ bool Connection::is_idle(uint32_t id) const {
 void Connection::stream_error(StreamHandle handle, Stream& s, ErrorCode code) {
   send_rst(s.id, code);
   s.state = StreamState::Closed;
-  sink_.on_reset(handle, s, code, Sink::ResetBy::Local);
+  bool told = options_.role == Role::Client || s.head_received;
+  if (told) sink_.on_reset(handle, s, code, Sink::ResetBy::Local);
   if (Stream* still = shared_.streams.resolve(handle)) drop(handle, *still);
 }
 
 void Connection::reset(StreamHandle handle, ErrorCode code) {
   Stream* s = shared_.streams.resolve(handle);
   if (s == nullptr) return;
-  if (!failed_ && s->state != StreamState::Closed) send_rst(s->id, code);
+  // A stream whose HEADERS never went is idle for the peer: RST_STREAM would be an error.
+  bool known = options_.role == Role::Server || s->head_sent;
+  if (!failed_ && known && s->state != StreamState::Closed) send_rst(s->id, code);
   drop(handle, *s);
 }
 

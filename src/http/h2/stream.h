@@ -45,7 +45,8 @@ struct PendingOutput {
 struct Stream {
   uint32_t id = 0;
   StreamState state = StreamState::Open;
-  bool head_received = false;     // the head of the message came; the next HEADERS are trailers
+  bool head_received = false;     // the sink has the head of the message; the next HEADERS are trailers
+  bool head_sent = false;         // HEADERS went out: the peer knows the stream
   bool queued = false;            // stands in the connection's list of blocked streams
   bool reset_after_end = false;   // see Connection::reset_after_end()
   bool expects_no_body = false;   // response to HEAD, or status 204/304: content-length is not checked

@@ -1,0 +1,129 @@
+// AWS::ElasticLoadBalancingV2: listeners and rules. Conditions and actions go to the API as they are.
+#include <nlohmann/json.hpp>
+
+#include "cfn/provider_util.h"
+
+namespace weir::cfn {
+
+using nlohmann::json;
+
+namespace {
+
+const std::vector<std::string> kListener = {"Port",         "Protocol",       "SslPolicy",
+                                            "Certificates", "DefaultActions", "AlpnPolicy"};
+
+bool tagged_ours(const ResourceCall& c, const std::string& arn) {
+  json tags = describe_one(c, "elbv2", "DescribeTags", {{"ResourceArns", {arn}}}, "TagDescriptions");
+  return tags.is_object() && is_ours(c, tags.value("Tags", json::array())) && !excluded(c, arn);
+}
+
+std::string create_listener(const ResourceCall& c) {
+  json input = pick(c.properties, kListener);
+  input["LoadBalancerArn"] = c.properties["LoadBalancerArn"];
+  input["Tags"] = c.tags;
+  return text_at(c.api.call("elbv2", "CreateListener", input)["Listeners"].at(0), "ListenerArn");
+}
+
+std::string find_listener(const ResourceCall& c) {
+  for (const json& l : describe(c, "elbv2", "DescribeListeners",
+                                {{"LoadBalancerArn", c.properties["LoadBalancerArn"]}}, "Listeners")) {
+    if (tagged_ours(c, text_at(l, "ListenerArn"))) return text_at(l, "ListenerArn");
+  }
+  return {};
+}
+
+void configure_listener(const ResourceCall& c) {
+  json attributes = c.properties.value("ListenerAttributes", json::array());
+  if (attributes.empty()) return;
+  c.api.call("elbv2", "ModifyListenerAttributes", {{"ListenerArn", c.physical_id}, {"Attributes", attributes}});
+}
+
+void update_listener(const ResourceCall& c) {
+  if (any_changed(c, kListener)) {
+    json input = pick(c.properties, kListener);
+    input["ListenerArn"] = c.physical_id;
+    c.api.call("elbv2", "ModifyListener", input);
+  }
+  if (changed(c, "ListenerAttributes")) configure_listener(c);
+}
+
+std::string create_rule(const ResourceCall& c) {
+  json input = pick(c.properties, {"ListenerArn", "Conditions", "Priority", "Actions"});
+  input["Tags"] = c.tags;
+  return text_at(c.api.call("elbv2", "CreateRule", input)["Rules"].at(0), "RuleArn");
+}
+
+std::string find_rule(const ResourceCall& c) {
+  for (const json& r :
+       describe(c, "elbv2", "DescribeRules", {{"ListenerArn", c.properties["ListenerArn"]}}, "Rules")) {
+    if (tagged_ours(c, text_at(r, "RuleArn"))) return text_at(r, "RuleArn");
+  }
+  return {};
+}
+
+void update_rule(const ResourceCall& c) {
+  if (any_changed(c, {"Conditions", "Actions"})) {
+    json input = pick(c.properties, {"Conditions", "Actions"});
+    input["RuleArn"] = c.physical_id;
+    c.api.call("elbv2", "ModifyRule", input);
+  }
+  if (!changed(c, "Priority")) return;
+  c.api.call("elbv2", "SetRulePriorities",
+             {{"RulePriorities",
+               json::array({{{"RuleArn", c.physical_id}, {"Priority", c.properties["Priority"]}}})}});
+}
+
+#define WEIR_CFN_ACTION                                                                                      \
+  "{Type*: string(forward|redirect|fixed-response|authenticate-oidc|authenticate-cognito); TargetGroupArn: " \
+  "string;"                                                                                                  \
+  " Order: integer(1..50000); ForwardConfig: {TargetGroups: [{TargetGroupArn*: string; Weight: "             \
+  "integer(0..999)}];"                                                                                       \
+  " TargetGroupStickinessConfig: {Enabled: boolean; DurationSeconds: integer(1..604800)}};"                  \
+  " RedirectConfig: {StatusCode*: string(HTTP_301|HTTP_302); Protocol: string; Port: string; Host: string;"  \
+  " Path: string; Query: string}; FixedResponseConfig: {StatusCode*: string; ContentType: string;"           \
+  " MessageBody: string}; -AuthenticateOidcConfig; -AuthenticateCognitoConfig; -JwtValidationConfig}"
+
+}  // namespace
+
+const std::vector<Provider>& listener_providers() {
+  static const std::vector<Provider> kTable = {
+      {.type = "AWS::ElasticLoadBalancingV2::Listener",
+       .service = "ElasticLoadBalancingV2",
+       .properties = "LoadBalancerArn*^: string; DefaultActions*: [" WEIR_CFN_ACTION
+                     "]; Port*: integer(1..65535); Protocol*: string(HTTP|HTTPS); SslPolicy: string;"
+                     "Certificates: [{CertificateArn*: string}]; AlpnPolicy: [string];"
+                     "ListenerAttributes: [{Key*: string; Value*: string}]; -MutualAuthentication",
+       .attributes = "ListenerArn",
+       .create = create_listener,
+       .find = find_listener,
+       .configure = configure_listener,
+       .update = update_listener,
+       .values = [](const ResourceCall& c) { return json{{"ListenerArn", c.physical_id}}; },
+       .remove =
+           [](const ResourceCall& c) {
+             call_if_exists(c, "elbv2", "DeleteListener", {{"ListenerArn", c.physical_id}});
+           }},
+      {.type = "AWS::ElasticLoadBalancingV2::ListenerRule",
+       .service = "ElasticLoadBalancingV2",
+       .properties = "ListenerArn*^: string; Priority*: integer(1..50000); Actions*: [" WEIR_CFN_ACTION
+                     "]; Conditions*: [{Field: string(host-header|path-pattern|http-header|http-request-method|"
+                     "query-string|source-ip); Values: [string]; HostHeaderConfig: {Values: [string]; "
+                     "RegexValues: [string]};"
+                     "PathPatternConfig: {Values: [string]; RegexValues: [string]};"
+                     "HttpHeaderConfig: {HttpHeaderName: string; Values: [string]; RegexValues: [string]};"
+                     "HttpRequestMethodConfig: {Values: [string]}; QueryStringConfig: {Values: [{Key: string;"
+                     "Value: string}]}; SourceIpConfig: {Values: [string]}}]; -Transforms",
+       .attributes = "RuleArn IsDefault",
+       .create = create_rule,
+       .find = find_rule,
+       .update = update_rule,
+       .values = [](const ResourceCall& c) { return json{{"RuleArn", c.physical_id}, {"IsDefault", "false"}}; },
+       .remove =
+           [](const ResourceCall& c) {
+             call_if_exists(c, "elbv2", "DeleteRule", {{"RuleArn", c.physical_id}});
+           }},
+  };
+  return kTable;
+}
+
+}  // namespace weir::cfn

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""One template, one command, streams through it: the whole line with the real binary and real containers."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import CLIENT, ROOT, Machine, wait_until  # noqa: E402
+
+
+class ARunningStack(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.machine = Machine()
+        cls.addClassCleanup(cls.machine.close)
+        cls.machine.import_image()
+        cls.machine.up(DesiredCount=2)
+
+    def tasks(self):
+        return [t for t in self.machine.status()["tasks"] if t["lastStatus"] == "RUNNING"]
+
+    def scale(self, count):
+        self.machine.up(DesiredCount=count)
+        wait_until(f"{count} tasks", lambda: len(self.tasks()) == count, 60)
+
+    def test_answers_every_call_type_of_the_cpp_client(self):
+        code, report, output = self.machine.client("all")
+        self.assertEqual(code, 0, output)
+        self.assertTrue(report["ok"])
+
+    def test_answers_the_python_client(self):
+        done = subprocess.run(["/usr/bin/python3", os.path.join(ROOT, "tests/clients/python/chat_client.py"),
+                               *self.machine.client_arguments()], capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_spreads_the_rpcs_of_one_connection_over_its_tasks(self):
+        code, report, output = self.machine.client("load", "--rpcs", "4000", "--connections", "1", "--concurrency", "32")
+        self.assertEqual(code, 0, output)
+        counts = [task["say"] for task in report["tasks"].values()]
+        self.assertEqual(len(counts), len(self.tasks()))
+        self.assertLessEqual(max(counts) - min(counts), 0.01 * sum(counts), counts)
+
+    def test_speaks_h2_over_tls_to_openssl(self):
+        done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{self.machine.port}", "-alpn", "h2",
+                               "-CAfile", self.machine.ca(), "-verify_return_error", "-servername", "localhost"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        self.assertIn("ALPN protocol: h2", done.stdout)
+        self.assertIn("Verify return code: 0 (ok)", done.stdout)
+
+    def test_scales_under_load_without_a_failed_rpc_or_stream(self):
+        self.scale(2)
+        unary = self.machine.start_client("load", "--unary-seconds", "25", "--connections", "4", "--concurrency", "16",
+                                          "--rpc-interval", "5")
+        streams = self.machine.start_client("load", "--streams", "60", "--seconds", "25", "--stream-seconds", "3",
+                                            "--connections", "3")
+        time.sleep(2)
+        self.scale(4)
+        time.sleep(2)
+        self.scale(1)
+        for process in (unary, streams):
+            code, report, output = self.machine.end_client(process)
+            self.assertEqual(code, 0, output)
+            self.assertEqual(report["failed"], 0, output)
+        self.scale(2)
+
+    def test_streams_survive_the_death_of_the_control_plane(self):
+        streams = self.machine.start_client("load", "--streams", "200", "--seconds", "12", "--stream-kinds", "chat",
+                                            "--connections", "4")
+        time.sleep(2)
+        tasks = sorted(self.machine.task_pids())
+        os.kill(self.machine.serve_pid(), signal.SIGKILL)
+        time.sleep(1)
+        code, report, output = self.machine.client("load", "--rpcs", "500")
+        self.assertEqual(code, 0, output)
+        self.assertEqual(len(self.tasks()), 2)  # `status` starts the control plane again
+        self.assertIsNotNone(self.machine.serve_pid())
+        self.assertEqual(sorted(self.machine.task_pids()), tasks)
+        code, report, output = self.machine.end_client(streams)
+        self.assertEqual(code, 0, output)
+        self.assertEqual(report["failed"], 0, output)
+
+    def test_replaces_a_task_that_is_killed(self):
+        before = {t["taskArn"] for t in self.tasks()}
+        victim = self.machine.task_pids()[0]
+        os.kill(victim, signal.SIGKILL)
+        wait_until("a replacement", lambda: len(self.tasks()) == 2 and {t["taskArn"] for t in self.tasks()} != before, 40)
+        code, report, output = self.machine.client("load", "--rpcs", "1000")
+        self.assertEqual(code, 0, output)
+        self.assertEqual(len(report["tasks"]), 2, output)
+
+    def test_a_killed_balancer_is_back_within_a_second(self):
+        balancer = self.machine.balancer_pids()
+        self.assertEqual(len(balancer), 1)
+        os.kill(balancer[0], signal.SIGKILL)
+        killed = time.monotonic()
+        wait_until("a new balancer", lambda: [p for p in self.machine.balancer_pids() if p != balancer[0]], 5)
+        code, report, output = self.machine.client("load", "--rpcs", "200", "--wait-for-ready")
+        self.assertEqual(code, 0, output)
+        self.assertLess(time.monotonic() - killed, 10)
+        states = [t["state"] for g in self.machine.status()["targetGroups"] for t in g["targets"]]
+        self.assertNotIn("initial", states)
+
+    def test_the_task_port_answers_nobody_but_the_balancer(self):
+        address = self.tasks()[0]["address"]
+        fabric = [n for n in os.listdir("/run/netns") if n.startswith("weir") and n not in self.machine.before["namespaces"]]
+        probe = ("import socket,sys\ns=socket.socket(); s.settimeout(1.5)\n"
+                 f"try: s.connect(('{address}', 50051)); print('open')\nexcept OSError as e: print(type(e).__name__)")
+        answers = {}
+        for name in fabric:
+            done = subprocess.run(["nsenter", f"--net=/run/netns/{name}", sys.executable, "-c", probe],
+                                  capture_output=True, text=True)
+            answers[name] = done.stdout.strip()
+        opened = [name for name, answer in answers.items() if answer == "open"]
+        # The balancer's namespace reaches it, and the task itself over its own address.
+        self.assertLessEqual(len(opened), 2, answers)
+        self.assertGreaterEqual(len(opened), 1, answers)
+        self.assertGreaterEqual(len(fabric) - len(opened), 2, answers)
+
+    def test_logs_show_what_the_tasks_wrote(self):
+        service = self.machine.status()["services"][0]["serviceName"]
+        self.assertIn("50051", self.machine.weir("logs", service).stdout)
+
+
+class TearingDown(unittest.TestCase):
+    def test_down_returns_the_machine_to_where_it_was(self):
+        machine = Machine()
+        self.addCleanup(machine.close)
+        machine.import_image()
+        machine.up(DesiredCount=2)
+        machine.down()
+        self.assertEqual(machine.leftovers(), {})
+
+
+class BadInput(unittest.TestCase):
+    def setUp(self):
+        self.machine = Machine()
+        self.addCleanup(self.machine.close)
+
+    def refuse(self, done, *words):
+        text = done.stdout + done.stderr
+        self.assertNotEqual(done.returncode, 0, text)
+        for word in words:
+            self.assertIn(word, text)
+
+    def test_a_taken_port_is_named_with_the_way_out(self):
+        self.machine.import_image()
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", self.machine.port))
+            s.listen()
+            done = self.machine.up(check=False)
+        self.refuse(done, str(self.machine.port), "--map")
+        self.machine.down(check=False)
+        self.assertEqual(self.machine.leftovers(), {})
+
+    def test_a_missing_image_is_named_and_rolled_back(self):
+        done = self.machine.up(check=False, Image="nosuch:latest", seconds=180)
+        self.refuse(done, "nosuch:latest", "weir image import")
+        self.machine.down(check=False)
+        self.assertEqual(self.machine.leftovers(), {})
+
+    def test_a_wrong_desired_count_is_refused_before_anything_happens(self):
+        done = self.machine.up(check=False, DesiredCount="many")
+        self.refuse(done, "DesiredCount")
+        self.machine.weir("down", "--all", check=False)
+        self.assertEqual(self.machine.leftovers(), {})
+
+    def test_all_mistakes_of_a_template_are_named_at_once_with_their_place(self):
+        path = os.path.join(ROOT, "tests", "e2e", "mistakes.yaml")
+        done = self.machine.up(template=path, check=False)
+        text = done.stdout + done.stderr
+        self.assertEqual(done.returncode, 2, text)
+        with open(path) as f:
+            wanted = [number for number, line in enumerate(f, 1) if "# wrong" in line]
+        for number in wanted:
+            self.assertIn(f"mistakes.yaml:{number}:", text)
+        self.assertGreaterEqual(len(wanted), 10)
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        print("needs root")
+        sys.exit(77)
+    unittest.main(verbosity=2)
