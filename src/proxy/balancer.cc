@@ -4,15 +4,16 @@ namespace weir::proxy {
 
 void refresh_routable(Group& group, Slab<Target>& targets) {
   group.routable.clear();
-  for (TargetHandle handle : group.targets) {
-    Target* t = targets.resolve(handle);
-    if (t != nullptr && !t->draining && t->health == model::TargetState::Healthy)
-      group.routable.push_back(handle);
-  }
-  if (!group.routable.empty()) return;
-  for (TargetHandle handle : group.targets) {
-    Target* t = targets.resolve(handle);
-    if (t != nullptr && !t->draining) group.routable.push_back(handle);
+  for (bool healthy_only : {true, false}) {
+    for (bool reachable_only : {true, false}) {
+      for (TargetHandle handle : group.targets) {
+        Target* t = targets.resolve(handle);
+        if (t == nullptr || t->draining) continue;
+        if (healthy_only && t->health != model::TargetState::Healthy) continue;
+        if (!reachable_only || !t->unreachable) group.routable.push_back(handle);
+      }
+      if (!group.routable.empty()) return;
+    }
   }
 }
 

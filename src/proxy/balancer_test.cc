@@ -63,6 +63,17 @@ TEST(Balancer, LeavesUnhealthyAndDrainingTargetsOut) {
   for (int i = 0; i < 10; ++i) EXPECT_EQ(view.choose(), good);
 }
 
+TEST(Balancer, PassesOverATargetThatJustRefusedAConnectionWhileOthersAreHealthy) {
+  View view(0, Algorithm::RoundRobin);
+  TargetHandle good = view.add(), dead = view.add();
+  view.at(dead).unreachable = true;
+  refresh_routable(view.group, view.targets);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(view.choose(), good);
+  view.at(good).unreachable = true;
+  refresh_routable(view.group, view.targets);
+  EXPECT_EQ(view.group.routable.size(), 2u);
+}
+
 TEST(Balancer, FailsOpenToEveryTargetThatIsNotDrainingWhenNoneIsHealthy) {
   View view(0, Algorithm::RoundRobin);
   TargetHandle a = view.add(), b = view.add(), leaving = view.add();

@@ -33,7 +33,7 @@ struct Replay {
   bool end_stream = false;
 };
 inline constexpr size_t kReplayBytesMax = 64u << 10;
-inline constexpr int kAttemptsMax = 3;
+inline constexpr int kAttemptsMax = 5;
 
 struct Exchange {
   Handle<Downstream> down;

@@ -150,13 +150,16 @@ class HealthChecker::Probe final : public net::FdHandler, public http::h2::Sink 
       payload_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     over_ = over_ || end;
   }
-  void on_reset(http::h2::StreamHandle, http::h2::Stream&, ErrorCode, ResetBy) override { over_ = true; }
+  void on_reset(http::h2::StreamHandle, http::h2::Stream&, ErrorCode, ResetBy) override { over_ = reset_ = true; }
   void on_sent(http::h2::StreamHandle, http::h2::Stream&, size_t) override {}
   void on_goaway(uint32_t, ErrorCode) override {}
   void on_settings() override {}
   void on_output() override {}
 
   void judge() {
+    if (reset_ || (http_status_ == 200 && grpc_status_ < 0)) {
+      return finish({false, HealthReason::FailedHealthChecks, "Health checks failed"});
+    }
     if (http_status_ != 200 && grpc_status_ < 0) {
       return finish({false, HealthReason::ResponseCodeMismatch,
                      "Health checks failed with these codes: [" + std::to_string(http_status_) + "]"});
@@ -195,6 +198,7 @@ class HealthChecker::Probe final : public net::FdHandler, public http::h2::Sink 
   net::Timer timeout_;
   bool connected_ = false;
   bool over_ = false;
+  bool reset_ = false;
   int http_status_ = 0;
   int grpc_status_ = -1;
   std::string payload_;
@@ -225,19 +229,26 @@ void HealthChecker::apply_group(const model::TargetGroup& group) {
 }
 
 void HealthChecker::update(const model::TargetGroup& group, const model::Target& target) {
-  std::unique_ptr<Check>& slot = checks_[target_key(group.arn, target.address, target.port)];
+  std::string key = target_key(group.arn, target.address, target.port);
+  std::unique_ptr<Check>& slot = checks_[key];
   bool fresh = slot == nullptr;
   if (fresh) {
-    slot = std::make_unique<Check>([this, key = target_key(group.arn, target.address, target.port)] {
+    slot = std::make_unique<Check>([this, key] {
       auto found = checks_.find(key);
       if (found != checks_.end()) start_probe(*found->second);
     });
     slot->group_arn = group.arn;
     slot->address = target.address;
     slot->port = target.port;
-    slot->registered = loop_.now();
-    slot->state = target.last_state;
-    if (slot->state == TargetState::Healthy) slot->reason = HealthReason::None, slot->description.clear();
+    if (target.last_state == TargetState::Healthy) {
+      slot->state = TargetState::Healthy;
+      slot->reason = HealthReason::None;
+      slot->description.clear();
+    } else if (target.last_state == TargetState::Unhealthy) {
+      slot->state = TargetState::Unhealthy;
+      slot->reason = HealthReason::FailedHealthChecks;
+      slot->description = "Health checks failed";
+    }
   }
   Check& check = *slot;
   bool was_draining = check.draining;
@@ -245,25 +256,37 @@ void HealthChecker::update(const model::TargetGroup& group, const model::Target&
   check.config = group.health_check;
   check.in_use = group.in_use;
   check.draining = target.draining;
-  if (check.draining && !was_draining) {
-    check.probe.reset();
-    check.timer.cancel();
-    set_state(check, TargetState::Draining,
-              {false, HealthReason::DeregistrationInProgress, "Target deregistration is in progress"});
-  } else if (!check.draining && (fresh || was_draining)) {
-    if (was_draining) {
-      check.registered = loop_.now();
-      check.successes = check.failures = 0;
-      set_state(check, TargetState::Initial,
-                {false, HealthReason::InitialHealthChecking, "Initial health checks in progress"});
-    } else {
-      report_({check.group_arn, check.address, check.port, check.state, check.reason, check.description});
-    }
-    if (check.in_use) loop_.arm(check.timer, loop_.now());
-  } else if (!check.draining && check.in_use && !was_in_use) {
-    check.registered = loop_.now();
-    loop_.arm(check.timer, loop_.now());
+  if (check.draining) {
+    if (!was_draining) stop(check, TargetState::Draining, HealthReason::DeregistrationInProgress);
+  } else if (fresh || was_draining || check.in_use != was_in_use) {
+    begin(check, fresh);
   }
+}
+
+void HealthChecker::stop(Check& check, TargetState state, HealthReason reason) {
+  check.probe.reset();
+  check.timer.cancel();
+  set_state(check, state,
+            {false, reason,
+             reason == HealthReason::NotInUse
+                 ? "Target group is not configured to receive traffic from the load balancer"
+                 : "Target deregistration is in progress"});
+}
+
+// fresh: the state known from before counts on; else the target starts again.
+void HealthChecker::begin(Check& check, bool fresh) {
+  // Not checked and healthy: static targets without health checks.
+  bool unused = !check.in_use && !(fresh && check.state == TargetState::Healthy);
+  if (unused) return stop(check, TargetState::Unused, HealthReason::NotInUse);
+  check.registered = loop_.now();
+  if (fresh) {
+    report_({check.group_arn, check.address, check.port, check.state, check.reason, check.description});
+  } else {
+    check.successes = check.failures = 0;
+    set_state(check, TargetState::Initial,
+              {false, HealthReason::InitialHealthChecking, "Initial health checks in progress"});
+  }
+  if (check.in_use) loop_.arm(check.timer, loop_.now());
 }
 
 void HealthChecker::start_probe(Check& check) {

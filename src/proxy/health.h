@@ -39,6 +39,8 @@ class HealthChecker {
     std::string description;
   };
   void update(const model::TargetGroup& group, const model::Target& target);
+  void stop(Check& check, model::TargetState state, model::HealthReason reason);
+  void begin(Check& check, bool fresh);
   void start_probe(Check& check);
   void finish_probe(Check& check, const Outcome& outcome);
   void set_state(Check& check, model::TargetState state, const Outcome& outcome);

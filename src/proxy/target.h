@@ -37,8 +37,10 @@ struct Target {
   bool draining = false;
   bool removed = false;  // no snapshot has it any more; kept until its streams are over
   bool drained_told = false;
+  bool unreachable = false;  // the latest connection could not be made; tried again after unreachable_until
   bool published_dirty = false;
   TimePoint drain_deadline{};
+  TimePoint unreachable_until{};
   uint32_t outstanding = 0;  // of this worker
   uint32_t streams_known = UINT32_MAX;  // SETTINGS_MAX_CONCURRENT_STREAMS of its latest connection
   uint64_t requests = 0;
@@ -57,8 +59,8 @@ struct Group {
   uint64_t cursor = 0;
 };
 
-// Fills group.routable: healthy targets; when there are none, all that are not draining ("fail open",
-// alb.md 2.5); empty when no target is registered.
+// Fills group.routable: healthy targets, without those that just refused a connection if others are left; when
+// there are none, all that are not draining ("fail open", alb.md 2.5); empty when no target is registered.
 void refresh_routable(Group& group, Slab<Target>& targets);
 
 }  // namespace weir::proxy

@@ -69,6 +69,7 @@ bool Upstream::before_read() {
     return false;
   }
   connected_ = true;
+  worker_.set_reachable(target_, true);
   mark_dirty();
   return true;
 }
@@ -120,6 +121,7 @@ void Upstream::lose_all_exchanges(std::string_view why) {
 void Upstream::on_over(std::string_view why) {
   if (over_) return;
   over_ = true;
+  if (!connected_) worker_.set_reachable(target_, false);
   if (Target* t = worker_.targets().resolve(target_)) {
     std::erase(t->connections, self_);
     if (connection_.stream_count() > 0) {

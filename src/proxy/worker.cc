@@ -76,7 +76,10 @@ Upstream* Worker::connection_to(Target& target, TargetHandle handle) {
   if (best != nullptr && best->connection().stream_count() < kStreamsPerConnection) return best;
   if (target.connections.size() >= static_cast<size_t>(options_.connections_per_target_max)) return best;
   int fd = Upstream::open_socket(target);
-  if (fd < 0) return best;
+  if (fd < 0) {
+    set_reachable(handle, false);
+    return best;
+  }
   Handle<Upstream> fresh = upstreams_.emplace(*this, fd, handle);
   Upstream& u = *upstreams_.resolve(fresh);
   u.begin(fresh);
@@ -142,6 +145,7 @@ void Worker::tick() {
         if (u.target() == handle && !u.dead()) u.on_over("deregistration delay is over");
       });
     }
+    if (t.unreachable && t.unreachable_until <= at) set_reachable(handle, true);
     if (t.draining || t.removed) check_drained(t);
   });
   loop_->arm(tick_timer_, at + kTick);

@@ -103,6 +103,8 @@ class Worker {
   http::h2::ConnectionOptions downstream_options() const;
   http::h2::ConnectionOptions upstream_options() const;
   Slab<Target>& targets() { return targets_; }
+  // The target could not be connected to, or now it could (worker_config.cc).
+  void set_reachable(TargetHandle handle, bool reachable);
   WorkerCounters& counters() { return counters_; }
   std::vector<Handle<Downstream>>& dirty_downstreams() { return dirty_downstreams_; }
   std::vector<Handle<Upstream>>& dirty_upstreams() { return dirty_upstreams_; }

@@ -15,6 +15,7 @@ std::string target_key(const std::string& group_arn, const std::string& address,
 }
 
 namespace {
+constexpr Duration kUnreachablePause = std::chrono::seconds(1);
 
 bool fill_address(Target& t) {
   auto* v4 = reinterpret_cast<sockaddr_in*>(&t.socket_address);
@@ -156,6 +157,16 @@ void Worker::check_drained(Target& target) {
   targets_.for_each([&](TargetHandle h, Target& t) {
     if (&t == &target) targets_.release(h);
   });
+}
+
+void Worker::set_reachable(TargetHandle handle, bool reachable) {
+  Target* t = targets_.resolve(handle);
+  if (t == nullptr) return;
+  if (!reachable) t->unreachable_until = now() + kUnreachablePause;
+  if (t->unreachable != reachable) return;
+  t->unreachable = !reachable;
+  auto found = group_by_arn_.find(t->group_arn);
+  if (found != group_by_arn_.end()) refresh_routable(*groups_.resolve(found->second), targets_);
 }
 
 void Worker::set_health(const std::string& group_arn, const std::string& address, uint16_t port,
