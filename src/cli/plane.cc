@@ -70,7 +70,8 @@ control::ControllerOptions controller_options(const std::string& state_dir, cons
   std::error_code ignored;
   settings.balancer_command = {std::filesystem::read_symlink("/proc/self/exe", ignored).string(), "lb"};
   settings.lb_workers = options.workers > 0 ? options.workers : default_workers();
-  settings.lb_user = options.lb_user;
+  // The data plane needs no rights: its sockets are handed to it.
+  settings.lb_user = options.lb_user.empty() && geteuid() == 0 ? "nobody" : options.lb_user;
   return settings;
 }
 

@@ -72,7 +72,10 @@ std::string server_log_path(const std::string& state_dir) { return state_dir + "
 Result<ApiClient> existing_server(const Common& common) {
   ApiClient client(api_socket_path(common.state_dir));
   if (client.alive()) return client;
-  return fail(fmt::format("no control plane answers on {}", client.socket_path()));
+  std::error_code ignored;
+  bool has_state = std::filesystem::exists(std::filesystem::path(common.state_dir) / "state.db", ignored);
+  if (!has_state) return fail(fmt::format("no control plane answers on {}", client.socket_path()));
+  return ensure_server(common);  // it died or was killed: the new one takes over what runs
 }
 
 Result<ApiClient> ensure_server(const Common& common) {

@@ -13,7 +13,7 @@ namespace weir::cli {
 // Starts `weir serve --auto` in a session of its own when nobody answers, and waits for its socket.
 // The error tells the cause (the end of its log, when it ended) and what to do.
 Result<ApiClient> ensure_server(const Common& common);
-// Only one that answers already.
+// One that answers already, or the next one of a state directory whose control plane is gone.
 Result<ApiClient> existing_server(const Common& common);
 
 std::string server_log_path(const std::string& state_dir);
