@@ -82,7 +82,17 @@ class Machine:
         return self.weir("down", stack, check=check, seconds=180)
 
     def status(self, stack="chat"):
-        return json.loads(self.weir("status", stack, "--output", "json").stdout)
+        """The stack as `weir status` tells it."""
+        return json.loads(self.weir("status", stack, "--output", "json").stdout)["Stacks"][0]
+
+    def tasks(self):
+        """Running tasks of the stack's service."""
+        return [task for service in self.status()["Services"] for task in service["Tasks"]
+                if task["LastStatus"] == "RUNNING" and task["DesiredStatus"] == "RUNNING"]
+
+    def target_states(self):
+        return [target["State"] for balancer in self.status()["LoadBalancers"] for group in balancer["TargetGroups"]
+                for target in group["Targets"]]
 
     def ca(self):
         return self.weir("ca", "--path").stdout.strip()
@@ -111,23 +121,15 @@ class Machine:
 
     # --- what runs --------------------------------------------------------------------------------------
     def pids(self, words):
-        """Processes of this machine's state directory whose command line has all the words."""
-        return [pid for pid, line in processes().items()
-                if self.state in line + self.open_state(pid) and all(w in line for w in words)]
-
-    def open_state(self, pid):
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as f:
-                return f.read().decode(errors="replace")
-        except OSError:
-            return ""
+        """Processes with this machine's state directory and all the words in their command line."""
+        return [pid for pid, line in processes().items() if self.state in line and all(w in line for w in words)]
 
     def serve_pid(self):
-        found = self.pids(["weir", "serve"])
+        found = self.pids(["/weir serve"])
         return found[0] if found else None
 
     def balancer_pids(self):
-        return self.pids(["weir", " lb "])
+        return self.pids(["/weir lb "])
 
     def task_pids(self):
         return [pid for pid, line in processes().items() if line.split(" ")[0].endswith("/chat_server")
@@ -171,7 +173,7 @@ class Machine:
     def close(self):
         try:
             for stack in ("chat", "static"):
-                if self.serve_pid() or os.path.exists(os.path.join(self.state, "weir.db")):
+                if self.serve_pid() or os.path.exists(os.path.join(self.state, "state.db")):
                     self.down(stack, check=False)
             self.weir("down", "--all", check=False)
         except (subprocess.TimeoutExpired, AssertionError) as error:

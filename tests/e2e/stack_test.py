@@ -22,7 +22,7 @@ class ARunningStack(unittest.TestCase):
         cls.machine.up(DesiredCount=2)
 
     def tasks(self):
-        return [t for t in self.machine.status()["tasks"] if t["lastStatus"] == "RUNNING"]
+        return self.machine.tasks()
 
     def scale(self, count):
         self.machine.up(DesiredCount=count)
@@ -85,10 +85,10 @@ class ARunningStack(unittest.TestCase):
         self.assertEqual(report["failed"], 0, output)
 
     def test_replaces_a_task_that_is_killed(self):
-        before = {t["taskArn"] for t in self.tasks()}
+        before = {t["Id"] for t in self.tasks()}
         victim = self.machine.task_pids()[0]
         os.kill(victim, signal.SIGKILL)
-        wait_until("a replacement", lambda: len(self.tasks()) == 2 and {t["taskArn"] for t in self.tasks()} != before, 40)
+        wait_until("a replacement", lambda: len(self.tasks()) == 2 and {t["Id"] for t in self.tasks()} != before, 40)
         code, report, output = self.machine.client("load", "--rpcs", "1000")
         self.assertEqual(code, 0, output)
         self.assertEqual(len(report["tasks"]), 2, output)
@@ -102,11 +102,10 @@ class ARunningStack(unittest.TestCase):
         code, report, output = self.machine.client("load", "--rpcs", "200", "--wait-for-ready")
         self.assertEqual(code, 0, output)
         self.assertLess(time.monotonic() - killed, 10)
-        states = [t["state"] for g in self.machine.status()["targetGroups"] for t in g["targets"]]
-        self.assertNotIn("initial", states)
+        self.assertNotIn("initial", self.machine.target_states())
 
     def test_the_task_port_answers_nobody_but_the_balancer(self):
-        address = self.tasks()[0]["address"]
+        address = self.tasks()[0]["Address"]
         fabric = [n for n in os.listdir("/run/netns") if n.startswith("weir") and n not in self.machine.before["namespaces"]]
         probe = ("import socket,sys\ns=socket.socket(); s.settimeout(1.5)\n"
                  f"try: s.connect(('{address}', 50051)); print('open')\nexcept OSError as e: print(type(e).__name__)")
@@ -122,7 +121,7 @@ class ARunningStack(unittest.TestCase):
         self.assertGreaterEqual(len(fabric) - len(opened), 2, answers)
 
     def test_logs_show_what_the_tasks_wrote(self):
-        service = self.machine.status()["services"][0]["serviceName"]
+        service = self.machine.status()["Services"][0]["Name"]
         self.assertIn("50051", self.machine.weir("logs", service).stdout)
 
 
