@@ -13,7 +13,8 @@
 namespace weir::net {
 
 // Owns one connected socket on a loop. Frames: u32 little-endian length, then that many bytes. Descriptors
-// sent with a frame (at most 253) arrive with it, in order, and belong to the receiver. Everything is on the loop's thread.
+// sent with a frame (at most 253) arrive with it, in order, and belong to the receiver. Everything is
+// on the loop's thread.
 class MessageSocket final : FdHandler {
  public:
   struct Events {

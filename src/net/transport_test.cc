@@ -38,7 +38,8 @@ TlsCertificate certificate_for(const std::string& name, std::vector<std::string>
   X509_sign(x, key, EVP_sha256());
   TlsCertificate out;
   out.chain_pem = pem_of([&](BIO* bio) { return PEM_write_bio_X509(bio, x); });
-  out.key_pem = pem_of([&](BIO* bio) { return PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr); });
+  out.key_pem =
+      pem_of([&](BIO* bio) { return PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr); });
   out.names = std::move(sni);
   X509_free(x);
   EVP_PKEY_free(key);
@@ -71,8 +72,8 @@ class Pair {
     client = SSL_new(context);
     if (sni != nullptr) SSL_set_tlsext_host_name(client, sni);
     std::string wire = std::string(1, static_cast<char>(protocol.size())) + protocol;
-    if (!protocol.empty())
-      SSL_set_alpn_protos(client, reinterpret_cast<const unsigned char*>(wire.data()), static_cast<unsigned>(wire.size()));
+    auto* bytes = reinterpret_cast<const unsigned char*>(wire.data());
+    if (!protocol.empty()) SSL_set_alpn_protos(client, bytes, static_cast<unsigned>(wire.size()));
     SSL_set_fd(client, client_fd);
     SSL_set_connect_state(client);
   }

@@ -48,9 +48,14 @@ struct LoadBalancer::WorkerThread {
 struct LoadBalancer::ListenSocket final : net::FdHandler {
   ListenSocket(LoadBalancer& owner_in, model::ListenerSocket socket_in, int fd_in)
       : owner(owner_in), socket(std::move(socket_in)), fd(fd_in), pause([this] {
-          owner.loop_.rewatch(fd, EPOLLIN, this);
+          owner.loop_.rewatch(fd, known ? static_cast<uint32_t>(EPOLLIN) : 0u, this);
         }) {
-    owner.loop_.watch(fd, EPOLLIN, this);
+    owner.loop_.watch(fd, 0, this);
+  }
+  // Clients are accepted while the snapshot in force has the listener; before that they wait in the backlog.
+  void set_known(bool value) {
+    known = value;
+    if (!pause.armed()) owner.loop_.rewatch(fd, known ? static_cast<uint32_t>(EPOLLIN) : 0u, this);
   }
   ~ListenSocket() {
     owner.loop_.unwatch(fd, this);
@@ -66,6 +71,7 @@ struct LoadBalancer::ListenSocket final : net::FdHandler {
   LoadBalancer& owner;
   model::ListenerSocket socket;
   int fd;
+  bool known = false;
   net::Timer pause;
 };
 
@@ -137,7 +143,14 @@ Result<void> LoadBalancer::start() {
 }
 
 void LoadBalancer::add_listener(const model::ListenerSocket& socket, int fd) {
-  listeners_[listener_key(socket)] = std::make_unique<ListenSocket>(*this, socket, fd);
+  auto& slot = listeners_[listener_key(socket)];
+  slot = std::make_unique<ListenSocket>(*this, socket, fd);
+  slot->set_known(snapshot_has(socket.listener_arn));
+}
+
+bool LoadBalancer::snapshot_has(const std::string& listener_arn) const {
+  auto same = [&](const model::Listener& l) { return l.arn == listener_arn; };
+  return std::any_of(snapshot_->listeners.begin(), snapshot_->listeners.end(), same);
 }
 
 size_t LoadBalancer::connections() const {
@@ -225,6 +238,7 @@ Result<void> LoadBalancer::apply(model::SnapshotPtr snapshot) {
   spread(snapshot_->generation,
          [s = snapshot_, tls = tls_, shared = shared_](Worker& w) { w.apply(s, tls, shared); });
   workers_[0]->worker->loop().post([h = workers_[0]->health.get(), s = snapshot_] { h->apply(s->groups); });
+  for (auto& [key, l] : listeners_) l->set_known(snapshot_has(l->socket.listener_arn));
   return {};
 }
 

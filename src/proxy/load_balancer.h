@@ -47,6 +47,7 @@ class LoadBalancer {
   void accept_some(ListenSocket& listener);
   WorkerThread& least_loaded();
   size_t connections() const;
+  bool snapshot_has(const std::string& listener_arn) const;
   void accept_link();
   void on_message(model::Message message, std::vector<int> fds);
   void welcome();

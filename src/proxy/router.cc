@@ -120,7 +120,8 @@ bool address_in_cidr(std::string_view address, std::string_view cidr) {
   if (slash != std::string_view::npos) {
     std::string_view text = cidr.substr(slash + 1);
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bits);
-    if (error != std::errc() || end != text.data() + text.size() || bits > (family == AF_INET ? 32u : 128u)) return false;
+    unsigned most = family == AF_INET ? 32u : 128u;
+    if (error != std::errc() || end != text.data() + text.size() || bits > most) return false;
   }
   if (std::memcmp(a, b, bits / 8) != 0) return false;
   if (bits % 8 == 0) return true;

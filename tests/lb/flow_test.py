@@ -33,7 +33,10 @@ class Windows:
             elif frame.type == h2wire.SETTINGS and not frame.flags & 1:
                 for at in range(0, len(frame.payload), 6):
                     if int.from_bytes(frame.payload[at:at + 2], "big") == 4:
-                        self.initial = int.from_bytes(frame.payload[at + 2:at + 6], "big")
+                        initial = int.from_bytes(frame.payload[at + 2:at + 6], "big")
+                        for stream in self.streams:
+                            self.streams[stream] += initial - self.initial
+                        self.initial = initial
             self.changed.notify_all()
 
     def take(self, stream, wanted, timeout=LIMIT_S):

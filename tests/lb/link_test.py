@@ -59,7 +59,7 @@ class LinkTests(Rig):
 
     def spawn(self):
         said = None if SANITIZED else subprocess.DEVNULL
-        return self.start([LB, "--socket", self.path, "--workers", "2"], stderr=said)
+        return self.start([LB, "--link", self.path, "--workers", "2"], stderr=said)
 
     def connect(self, **keywords):
         connection = Link(self.path, **keywords)

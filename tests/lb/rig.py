@@ -106,6 +106,8 @@ class Balancer:
     def check(self):
         if not self.expected_to_end and self.process.poll() is not None:
             raise AssertionError(f"the balancer ended with {self.process.returncode}:\n{self.said()[-4000:]}")
+        if "Sanitizer" in self.said():
+            raise AssertionError(self.said()[-8000:])
 
     def rss_kib(self):
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
