@@ -119,6 +119,13 @@ TEST(Abuse, RefusedStreamsEnd) {
   EXPECT_LE(flooded(5000, [](uint32_t i) { return Wire{}.headers(2 * i + 301, kGet, true); }), 1001);
 }
 
+TEST(Abuse, LateTrailersOfAForgottenResetAreNoConnectionError) {
+  Flooded flooded;
+  for (uint32_t id = 3; id < 803; id += 2) flooded.server.feed(Wire{}.headers(id, kPost, false).bytes, kStart);
+  EXPECT_TRUE(flooded.server.feed(Wire{}.headers(301, kTrailers, true).bytes, kStart)) << "refused, and forgotten";
+  EXPECT_EQ(flooded.server.take().back(), "RST 301 STREAM_CLOSED");
+}
+
 TEST(Abuse, FramesOnClosedStreamsEnd) {
   Flooded flooded;
   for (uint32_t id = 3; id < 20003; id += 2) {

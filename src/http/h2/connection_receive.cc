@@ -225,7 +225,11 @@ Connection::Status Connection::new_peer_stream(uint32_t id, StreamHandle& out) {
   if (id % 2 == 0) return error_of(ErrorCode::ProtocolError, "stream id with the parity of a server");
   if (id <= last_peer_id_) {
     if (recently_reset(id)) return {};
-    return error_of(ErrorCode::StreamClosed, "HEADERS on a closed stream");
+    if (reset_next_ == 0) return error_of(ErrorCode::StreamClosed, "HEADERS on a closed stream");
+    // Among the resets that we no longer remember this stream may be one: then its late trailers are no error.
+    send_rst(id, ErrorCode::StreamClosed);
+    if (resets_.spend(1, now_)) return {};
+    return error_of(ErrorCode::EnhanceYourCalm, "too many frames on closed streams");
   }
   last_peer_id_ = id;
   // After the final GOAWAY a stream is refused too, so that its client may safely send it elsewhere.
