@@ -3,6 +3,7 @@
 Debian: python3-hpack.
 """
 import collections
+import select
 import socket
 import ssl
 import struct
@@ -43,13 +44,44 @@ class Wire:
         self.decoder.max_header_list_size = 1 << 20
         self.block = b""
         self.lock = threading.Lock()
+        self.io = threading.Lock()  # a TLS session takes one call at a time, reading and writing together
+        self.timeout = 10
         self.error = None
 
     def close(self):
         self.sock.close()
 
+    def try_tls(self, call, *arguments):
+        """One call that does not block; None when the session has to wait for the socket."""
+        with self.io:
+            before = self.sock.gettimeout()
+            self.sock.settimeout(0)
+            try:
+                return call(*arguments)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return None
+            finally:
+                self.sock.settimeout(before)
+
     def send_raw(self, data):
-        self.sock.sendall(data)
+        if not isinstance(self.sock, ssl.SSLSocket):
+            return self.sock.sendall(data)
+        left = memoryview(data)
+        while left:
+            sent = self.try_tls(self.sock.send, left)
+            if sent is None and not select.select([], [self.sock], [], 60)[1]:
+                raise TimeoutError("the peer takes nothing")
+            left = left[sent or 0:]
+
+    def receive_raw(self):
+        if not isinstance(self.sock, ssl.SSLSocket):
+            return self.sock.recv(1 << 18)
+        while True:
+            got = self.try_tls(self.sock.recv, 1 << 18)
+            if got is not None:
+                return got
+            if not select.select([self.sock], [], [], self.timeout)[0]:
+                raise TimeoutError("nothing came")
 
     def send(self, kind, flags, stream, payload=b""):
         self.send_raw(frame_bytes(kind, flags, stream, payload))
@@ -76,7 +108,7 @@ class Wire:
     def read_exactly(self, size):
         while len(self.input) < size:
             try:
-                got = self.sock.recv(1 << 18)
+                got = self.receive_raw()
             except (ConnectionError, ssl.SSLError) as error:
                 if isinstance(error, (TimeoutError, socket.timeout)):
                     raise
@@ -91,6 +123,7 @@ class Wire:
     def receive(self, timeout=10):
         """The next frame (header blocks joined and decoded), None when the peer has closed."""
         self.sock.settimeout(timeout)
+        self.timeout = timeout
         while True:
             head = self.read_exactly(9)
             if head is None:
