@@ -136,6 +136,30 @@ void update_service(const ResourceCall& c) {
   update_tags(c, c.physical_id);
 }
 
+// Why the service's latest task ended, for the person who has to mend it.
+std::string last_stop_reason(const ResourceCall& c) {
+  if (!c.api.knows("ecs", "ListTasks") || !c.api.knows("ecs", "DescribeTasks")) return {};
+  json wanted{{"cluster", cluster_name(c)}, {"serviceName", c.physical_id}, {"desiredStatus", "STOPPED"}};
+  json arns = c.api.call("ecs", "ListTasks", wanted).value("taskArns", json::array());
+  if (arns.empty()) return {};
+  json tasks = c.api.call("ecs", "DescribeTasks", {{"cluster", cluster_name(c)}, {"tasks", arns}})
+                   .value("tasks", json::array());
+  const json* latest = nullptr;
+  for (const json& t : tasks) {
+    if (latest == nullptr || t.value("stoppedAt", 0.0) > latest->value("stoppedAt", 0.0)) latest = &t;
+  }
+  if (latest == nullptr) return {};
+  std::string why = text_at(*latest, "stoppedReason");
+  for (const json& container : latest->value("containers", json::array())) {
+    if (container.contains("exitCode")) {
+      why += " (container " + text_at(container, "name") + ", exit code " + container["exitCode"].dump() + ")";
+    }
+    std::string reason = text_at(container, "reason");
+    if (!reason.empty() && why.find(reason) == std::string::npos) why += " " + reason;
+  }
+  return why.empty() ? why : " The last task ended with: " + why;
+}
+
 // Steady: one deployment, of the task definition asked for, completed, with all tasks running.
 Progress service_stabilized(const ResourceCall& c) {
   json service = service_of(c, c.physical_id);
@@ -157,12 +181,13 @@ Progress service_stabilized(const ResourceCall& c) {
       break;
     }
     return Progress::failed("Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'." +
-                            (why.empty() ? "" : " " + why));
+                            (why.empty() ? "" : " " + why) + last_stop_reason(c));
   }
   // The circuit breaker may have rolled back, and the failed deployment be gone, before this look.
   if (wanted.find(':') != std::string::npos && wanted.starts_with("arn:") &&
       text_at(service, "taskDefinition") != wanted) {
-    return Progress::failed("Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'.");
+    return Progress::failed("Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'." +
+                            last_stop_reason(c));
   }
   if (deployments.size() != 1) return Progress::waiting();
   const json& d = deployments[0];

@@ -47,6 +47,32 @@ void update_listener(const ResourceCall& c) {
   if (changed(c, "ListenerAttributes")) configure_listener(c);
 }
 
+// The balancer as this machine sees it: which listener sockets are open. Null where nobody can tell.
+json local_balancer(const ResourceCall& c) {
+  if (!c.api.knows("weir", "DescribeStatus")) return nullptr;
+  std::string arn = text_at(c.properties, "LoadBalancerArn");
+  json status = c.api.call("weir", "DescribeStatus", json::object());
+  json balancers = status.value("LoadBalancers", json::array());
+  for (const json& stack : status.value("Stacks", json::array())) {
+    for (const json& b : stack.value("LoadBalancers", json::array())) balancers.push_back(b);
+  }
+  for (const json& b : balancers) {
+    if (text_at(b, "Arn") == arn) return b;
+  }
+  return nullptr;
+}
+
+// Done when the listener accepts connections here; a port that cannot be bound is a failure that says why.
+Progress listener_stabilized(const ResourceCall& c) {
+  json balancer = local_balancer(c);
+  if (balancer.is_null()) return Progress::done();
+  for (const json& l : balancer.value("Listeners", json::array())) {
+    if (text_at(l, "Arn") == c.physical_id && !l.value("Endpoints", json::array()).empty()) return Progress::done();
+  }
+  if (text_at(balancer, "State") != "failed") return Progress::waiting();
+  return Progress::failed("The listener does not open: " + text_at(balancer, "Reason"));
+}
+
 std::string create_rule(const ResourceCall& c) {
   json input = pick(c.properties, {"ListenerArn", "Conditions", "Priority", "Actions"});
   input["Tags"] = c.tags;
@@ -98,6 +124,7 @@ const std::vector<Provider>& listener_providers() {
        .find = find_listener,
        .configure = configure_listener,
        .update = update_listener,
+       .stabilized = listener_stabilized,
        .values = [](const ResourceCall& c) { return json{{"ListenerArn", c.physical_id}}; },
        .remove =
            [](const ResourceCall& c) {

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """One template, one command, streams through it: the whole line with the real binary and real containers."""
-import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import CLIENT, ROOT, Machine, wait_until  # noqa: E402
+from harness import ROOT, TEMPLATE, WEIR, Machine, wait_until  # noqa: E402
 
 
 class ARunningStack(unittest.TestCase):
@@ -161,6 +162,37 @@ class BadInput(unittest.TestCase):
         self.refuse(done, "nosuch:latest", "weir image import")
         self.machine.down(check=False)
         self.assertEqual(self.machine.leftovers(), {})
+
+    def test_a_container_that_exits_at_once_is_named_with_its_exit_code(self):
+        archive = os.path.join(self.machine.state, "exits.tar")
+        subprocess.run([os.path.join(ROOT, "tools", "make_image"), "--name", "exits:latest", "--output", archive,
+                        "--file", "/bin/busybox:/bin/sh", "--entrypoint", '["/bin/sh", "-c", "exit 7"]'],
+                       check=True, capture_output=True)
+        self.machine.weir("image", "import", "docker-archive:" + archive, "--name", "exits:latest")
+        done = self.machine.up(check=False, Image="exits:latest", seconds=240)
+        self.refuse(done, "Essential container in task exited", "exit code 7")
+        self.machine.down(check=False)
+        self.assertEqual(self.machine.leftovers(), {})
+
+    def test_a_broken_image_archive_is_refused_and_leaves_nothing(self):
+        archive = os.path.join(self.machine.state, "broken.tar")
+        with open(archive, "wb") as f:
+            f.write(b"this is no archive" * 1000)
+        done = self.machine.weir("image", "import", "docker-archive:" + archive, "--name", "broken:latest", check=False)
+        self.refuse(done, "broken.tar")
+        self.assertNotIn("broken", self.machine.weir("image", "list").stdout)
+
+    def test_missing_rights_are_named_before_anything_happens(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o777)
+            program = os.path.join(folder, "weir")
+            shutil.copy(WEIR, program)
+            template = os.path.join(folder, "template.yaml")
+            shutil.copy(TEMPLATE, template)
+            done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program, "up", template,
+                                   "--stack-name", "chat", "--detach", "--state-dir", os.path.join(folder, "state")],
+                                  capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, cwd=folder)
+            self.refuse(done, "root")
 
     def test_a_wrong_desired_count_is_refused_before_anything_happens(self):
         done = self.machine.up(check=False, DesiredCount="many")
