@@ -196,7 +196,7 @@ const std::vector<Provider>& elbv2_providers() {
        .service = "ElasticLoadBalancingV2",
        .properties =
            "Name^: string; Port^: integer(1..65535); Protocol^: string(HTTP|HTTPS);"
-           "ProtocolVersion^: string(GRPC|HTTP1|HTTP2); VpcId^: string; TargetType^: string(ip|instance);"
+           "ProtocolVersion^: string(GRPC|HTTP2); VpcId^: string; TargetType^: string(ip|instance);"
            "IpAddressType^: string(ipv4|ipv6); HealthCheckEnabled: boolean; HealthCheckPath: string;"
            "HealthCheckPort: string; HealthCheckProtocol: string(HTTP|HTTPS);"
            "HealthCheckIntervalSeconds: integer(5..300); HealthCheckTimeoutSeconds: integer(2..120);"

@@ -1,4 +1,4 @@
-// AWS::Logs, AWS::IAM, AWS::CertificateManager, AWS::ApplicationAutoScaling, AWS::CDK.
+// AWS::Logs, AWS::IAM, AWS::CertificateManager, AWS::CDK.
 #include <algorithm>
 
 #include <nlohmann/json.hpp>
@@ -185,54 +185,6 @@ Progress certificate_stabilized(const ResourceCall& c) {
                           text_at(certificate, "FailureReason"));
 }
 
-json scalable_target(const json& p) {
-  return pick(p, {"ServiceNamespace", "ResourceId", "ScalableDimension"});
-}
-
-std::string register_scalable_target(const ResourceCall& c) {
-  c.api.call("application-autoscaling", "RegisterScalableTarget", c.properties);
-  return text_at(c.properties, "ResourceId") + "|" + text_at(c.properties, "ScalableDimension") + "|" +
-         text_at(c.properties, "ServiceNamespace");
-}
-
-json scaling_policy_input(const ResourceCall& c) {
-  json input = c.properties;
-  std::string target = text_at(input, "ScalingTargetId");
-  size_t first = target.find('|');
-  size_t second = target.rfind('|');
-  if (first != std::string::npos && first != second) {
-    input["ResourceId"] = target.substr(0, first);
-    input["ScalableDimension"] = target.substr(first + 1, second - first - 1);
-    input["ServiceNamespace"] = target.substr(second + 1);
-  }
-  input.erase("ScalingTargetId");
-  return input;
-}
-
-std::string put_scaling_policy(const ResourceCall& c) {
-  return text_at(c.api.call("application-autoscaling", "PutScalingPolicy", scaling_policy_input(c)),
-                 "PolicyARN");
-}
-
-void delete_scaling_policy(const ResourceCall& c) {
-  json input =
-      pick(scaling_policy_input(c), {"PolicyName", "ServiceNamespace", "ResourceId", "ScalableDimension"});
-  call_if_exists(c, "application-autoscaling", "DeleteScalingPolicy", input);
-}
-
-constexpr std::string_view kScalingPolicy =
-    "PolicyName*^: string; PolicyType*: string(TargetTrackingScaling|StepScaling); ScalingTargetId^: string;"
-    "ResourceId^: string; ScalableDimension^: string; ServiceNamespace^: string;"
-    "TargetTrackingScalingPolicyConfiguration: {TargetValue*: number; DisableScaleIn: boolean; "
-    "ScaleInCooldown: integer;"
-    "  ScaleOutCooldown: integer; PredefinedMetricSpecification: {PredefinedMetricType*: string; "
-    "ResourceLabel: string};"
-    "  -CustomizedMetricSpecification}; StepScalingPolicyConfiguration: {AdjustmentType: string; Cooldown: "
-    "integer;"
-    "  MetricAggregationType: string; MinAdjustmentMagnitude: integer; StepAdjustments: "
-    "[{MetricIntervalLowerBound: number;"
-    "  MetricIntervalUpperBound: number; ScalingAdjustment*: integer}]}; -PredictiveScalingPolicyConfiguration";
-
 const std::vector<Provider> kTable = {
       {.type = "AWS::Logs::LogGroup",
        .service = "CloudWatchLogs",
@@ -289,34 +241,6 @@ const std::vector<Provider> kTable = {
            [](const ResourceCall& c) {
              call_if_exists(c, "acm", "DeleteCertificate", {{"CertificateArn", c.physical_id}});
            }},
-      {.type = "AWS::ApplicationAutoScaling::ScalableTarget",
-       .service = "ApplicationAutoScaling",
-       .properties =
-           "MinCapacity*: integer; MaxCapacity*: integer; ResourceId*^: string; ScalableDimension*^: string;"
-           "ServiceNamespace*^: string(ecs); RoleARN: string; -ScheduledActions; -SuspendedState",
-       .attributes = "Id",
-       .create = register_scalable_target,
-       .find = nothing_to_find,
-       .update = [](const ResourceCall& c) { register_scalable_target(c); },
-       .values = [](const ResourceCall& c) { return json{{"Id", c.physical_id}}; },
-       .remove =
-           [](const ResourceCall& c) {
-             try {
-               call_if_exists(c, "application-autoscaling", "DeregisterScalableTarget",
-                              scalable_target(c.properties));
-             } catch (const api::ApiError& e) {
-               if (e.code != "ObjectNotFoundException") throw;
-             }
-           }},
-      {.type = "AWS::ApplicationAutoScaling::ScalingPolicy",
-       .service = "ApplicationAutoScaling",
-       .properties = kScalingPolicy,
-       .attributes = "Arn",
-       .create = put_scaling_policy,
-       .find = nothing_to_find,
-       .update = [](const ResourceCall& c) { put_scaling_policy(c); },
-       .values = [](const ResourceCall& c) { return json{{"Arn", c.physical_id}}; },
-       .remove = delete_scaling_policy},
       {.type = "AWS::CDK::Metadata",
        .service = "Cdk",
        .properties = "Analytics: string",

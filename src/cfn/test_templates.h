@@ -109,22 +109,6 @@ Resources:
       NetworkConfiguration: {AwsvpcConfiguration: {AssignPublicIp: ENABLED, Subnets: [!Ref SubnetA,
             !Ref SubnetB], SecurityGroups: [!GetAtt TaskSg.GroupId]}}
       LoadBalancers: [{TargetGroupArn: !Ref Tg, ContainerName: grpc, ContainerPort: !Ref ContainerPort}]
-  Scaling:
-    Type: AWS::ApplicationAutoScaling::ScalableTarget
-    Properties:
-      ServiceNamespace: ecs
-      ScalableDimension: ecs:service:DesiredCount
-      ResourceId: !Sub service/${Cluster}/${Service.Name}
-      MinCapacity: 2
-      MaxCapacity: 6
-  Cpu60:
-    Type: AWS::ApplicationAutoScaling::ScalingPolicy
-    Properties:
-      PolicyName: cpu60
-      PolicyType: TargetTrackingScaling
-      ScalingTargetId: !Ref Scaling
-      TargetTrackingScalingPolicyConfiguration: {TargetValue: 60,
-            PredefinedMetricSpecification: {PredefinedMetricType: ECSServiceAverageCPUUtilization}}
 Outputs:
   Endpoint: {Value: !Sub "${Alb.DNSName}:443"}
 )yaml";

@@ -158,6 +158,10 @@ model::HealthCheck health_check_of(const Json& group, bool strict) {
   check.healthy_threshold = static_cast<uint32_t>(integer(group, "HealthyThresholdCount", 5));
   check.unhealthy_threshold = static_cast<uint32_t>(integer(group, "UnhealthyThresholdCount", 2));
   check.grpc_codes = text(member(group, "Matcher"), "GrpcCode", check.grpc_codes);
+  if (text(group, "ProtocolVersion") == "HTTP2") {
+    check.http_codes = text(member(group, "Matcher"), "HttpCode", "200");
+    check.path = text(group, "HealthCheckPath", "/");
+  }
   check.evaluate_payload = !strict;
   return check;
 }

@@ -104,6 +104,7 @@ void fields(IO& io, T& v)
   io.number(v.healthy_threshold);
   io.number(v.unhealthy_threshold);
   io.text(v.grpc_codes);
+  io.text(v.http_codes);
   io.number(v.evaluate_payload);
 }
 

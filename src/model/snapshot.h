@@ -46,6 +46,7 @@ struct HealthCheck {
   uint32_t healthy_threshold = 5;
   uint32_t unhealthy_threshold = 2;
   std::string grpc_codes = "12";      // ELB API Matcher.GrpcCode: "0", "0,1", "0-5"
+  std::string http_codes;             // Matcher.HttpCode of an HTTP2 group: a GET decides; empty: a gRPC call
   bool evaluate_payload = true;       // standard health path: only SERVING is healthy; strict mode: false
 };
 

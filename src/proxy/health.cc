@@ -92,7 +92,8 @@ class HealthChecker::Probe final : public net::FdHandler, public http::h2::Sink 
     owner_.loop_.arm(timeout_, owner_.loop_.now() + std::chrono::milliseconds(check_.config.timeout_ms));
     connection_.start();
     std::string authority = check_.address + ":" + std::to_string(port);
-    std::array head{field(":method", "POST"),
+    bool is_grpc = check_.config.http_codes.empty();
+    std::array head{field(":method", is_grpc ? "POST" : "GET"),
                     field(":scheme", "http"),
                     field(":path", check_.config.path),
                     field(":authority", authority),
@@ -100,7 +101,8 @@ class HealthChecker::Probe final : public net::FdHandler, public http::h2::Sink 
                     field("te", "trailers"),
                     field("content-type", "application/grpc")};
     http::h2::StreamHandle stream = connection_.open_stream(0);
-    connection_.send_headers(stream, head, false);
+    connection_.send_headers(stream, std::span(head).first(is_grpc ? head.size() : 5), !is_grpc);
+    if (!is_grpc) return true;
     std::string request = grpc::health_request("");
     connection_.send_data(stream, {reinterpret_cast<const uint8_t*>(request.data()), request.size()}, true);
     return true;
@@ -156,7 +158,15 @@ class HealthChecker::Probe final : public net::FdHandler, public http::h2::Sink 
   void on_settings() override {}
   void on_output() override {}
 
+  void judge_http() {
+    if (reset_ || http_status_ == 0) return finish({false, HealthReason::FailedHealthChecks, "Health checks failed"});
+    if (grpc::matches_codes(check_.config.http_codes, http_status_)) return finish({true, HealthReason::None, ""});
+    finish({false, HealthReason::ResponseCodeMismatch,
+            "Health checks failed with these codes: [" + std::to_string(http_status_) + "]"});
+  }
+
   void judge() {
+    if (!check_.config.http_codes.empty()) return judge_http();
     if (reset_ || (http_status_ == 200 && grpc_status_ < 0)) {
       return finish({false, HealthReason::FailedHealthChecks, "Health checks failed"});
     }

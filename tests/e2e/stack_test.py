@@ -28,6 +28,7 @@ class ARunningStack(unittest.TestCase):
     def scale(self, count):
         self.machine.up(DesiredCount=count)
         wait_until(f"{count} tasks", lambda: len(self.tasks()) == count, 60)
+        wait_until("healthy targets", lambda: self.machine.target_states() == ["healthy"] * count, 30)
 
     def test_answers_every_call_type_of_the_cpp_client(self):
         code, report, output = self.machine.client("all")
@@ -90,6 +91,7 @@ class ARunningStack(unittest.TestCase):
         victim = self.machine.task_pids()[0]
         os.kill(victim, signal.SIGKILL)
         wait_until("a replacement", lambda: len(self.tasks()) == 2 and {t["Id"] for t in self.tasks()} != before, 40)
+        wait_until("healthy targets", lambda: self.machine.target_states() == ["healthy", "healthy"], 20)
         code, report, output = self.machine.client("load", "--rpcs", "1000")
         self.assertEqual(code, 0, output)
         self.assertEqual(len(report["tasks"]), 2, output)

@@ -31,8 +31,9 @@ def target(port, draining=False, elapsed_ms=0, last="initial", address="127.0.0.
 
 
 def group(targets, arn="group", in_use=True, delay_ms=2000, path="/grpc.health.v1.Health/Check", interval_ms=200,
-          timeout_ms=150, healthy=2, unhealthy=2, codes="0", payload=True, port=0, algorithm=0):
+          timeout_ms=150, healthy=2, unhealthy=2, codes="0", http_codes="", payload=True, port=0, algorithm=0):
     check = text(path) + struct.pack("<HIIII", port, interval_ms, timeout_ms, healthy, unhealthy) + text(codes)
+    check += text(http_codes)
     return (text(arn) + struct.pack("<BBIB", 0, algorithm, delay_ms, in_use) + check + struct.pack("<B", payload) +
             items(targets, lambda t: t))
 

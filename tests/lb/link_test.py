@@ -24,13 +24,16 @@ class Program:
 
     def __init__(self, test, **keywords):
         self.payload, self.status, self.silent, self.checks, self.calls = b"\x08\x01", "0", False, 0, []
-        self.reset = False
+        self.reset, self.http_status = False, "200"
         self.target = Target(self.script, **keywords)
         test.addCleanup(self.target.close)
         self.port = self.target.port
 
     def script(self, wire, target):
         def handle(stream, fields, body):
+            if fields[":method"] == "GET":  # the check of an HTTP2 group
+                self.checks += 1
+                return wire.send_headers(stream, [(":status", self.http_status)], end=True)
             if not fields[":path"].startswith("/grpc.health") and not fields[":path"].startswith("/AWS"):
                 self.calls.append(stream)
                 if fields[":path"].endswith("/Slow"):
@@ -286,6 +289,14 @@ class LinkTests(Rig):
         program.status = "12"
         link = self.watch(program, path="/AWS.ALB/healthcheck", codes="0,10-12")
         link.wait(lambda: link.state(program.port) == "healthy", 3)
+
+    def test_an_http2_group_is_checked_by_get_and_http_code(self):
+        program = Program(self)
+        link = self.watch(program, path="/healthz", http_codes="200-299")
+        link.wait(lambda: link.state(program.port) == "healthy", 3)
+        program.http_status = "503"
+        link.wait(lambda: link.state(program.port) == "unhealthy", 3)
+        self.assertEqual(link.health[program.port][2], "Health checks failed with these codes: [503]")
 
     def test_a_target_that_starts_late_goes_from_initial_to_healthy(self):
         port = free_port()

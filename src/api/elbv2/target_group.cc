@@ -175,12 +175,17 @@ Json make_group(Context& context, const Json& input, const std::string& name) {
   }
   std::string type = checked_enum(input, "TargetType", "instance", "targetType", {"instance", "ip", "lambda", "alb"});
   check_target_type(type);
+  // What the data plane does not speak is refused, not accepted and then answered wrongly.
+  std::string version = checked_enum(input, "ProtocolVersion", "HTTP1", "protocolVersion", {"GRPC", "HTTP1", "HTTP2"});
+  if (version == "HTTP1" || protocol == "HTTPS") {
+    raise("ValidationError", "Weir forwards cleartext HTTP/2 to targets: Protocol must be 'HTTP' and ProtocolVersion "
+                             "'GRPC' or 'HTTP2'");
+  }
   Json group{{"TargetGroupArn", arn(context, "elasticloadbalancing",
                                     fmt::format("targetgroup/{}/{}", name, context.random.hex(16)))},
              {"TargetGroupName", name},
              {"Protocol", protocol},
-             {"ProtocolVersion",
-              checked_enum(input, "ProtocolVersion", "HTTP1", "protocolVersion", {"GRPC", "HTTP1", "HTTP2"})},
+             {"ProtocolVersion", version},
              {"Port", *port},
              {"VpcId", checked_vpc(context, input)},
              {"TargetType", type},
