@@ -51,7 +51,10 @@ TEST_F(BalancerProcessTest, AnotherControlPlaneFindsTheLivingProcess) {
   EXPECT_TRUE(processes_->alive(process_));
   auto other = make_balancer_processes();
   auto found = other->find(spec_);
-  for (int i = 0; i < 1000 && !found; ++i) found = other->find(spec_);  // between fork and exec it is not yet itself
+  for (int i = 0; i < 5000 && !found; ++i) {  // between fork and exec it is not yet itself
+    usleep(1000);
+    found = other->find(spec_);
+  }
   ASSERT_TRUE(found) << found.error().message;
   EXPECT_EQ(found->pid, process_.pid);
   close(found->pidfd);
