@@ -1,4 +1,8 @@
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
+
+#include <filesystem>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -54,6 +58,15 @@ bool delete_stack(const ApiClient& client, const std::string& stack_name, int ti
   return false;
 }
 
+// The control plane holds the lock until nothing of it is left.
+bool has_ended(const std::string& lock_path) {
+  int fd = open(lock_path.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) return true;
+  bool free = flock(fd, LOCK_EX | LOCK_NB) == 0;
+  close(fd);
+  return free;
+}
+
 void finish_server(const ApiClient& client, bool also_when_not_auto) {
   for (int i = 0; i < kRemainsTries && !interrupted(); ++i) {
     json remains = client.call("weir", "DescribeRemains", json::object());
@@ -63,7 +76,8 @@ void finish_server(const ApiClient& client, bool also_when_not_auto) {
   }
   json answer = client.call("weir", "Shutdown", {{"Force", also_when_not_auto}});
   if (!answer.value("Stopping", false)) return;
-  for (int i = 0; i < kRemainsTries && client.alive(); ++i) usleep(kTryMicroseconds);
+  std::string lock_path = std::filesystem::path(client.socket_path()).parent_path() / "serve.lock";
+  for (int i = 0; i < kRemainsTries && !has_ended(lock_path); ++i) usleep(kTryMicroseconds);
 }
 
 int down(const Options& options) {

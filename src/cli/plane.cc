@@ -143,6 +143,8 @@ Plane::Impl::~Impl() {
   engine.reset();
   controller.reset();
   pool.reset();
+  containers.reset();
+  network.reset();
   store.reset();
   if (lock_fd >= 0) close(lock_fd);
 }

@@ -88,6 +88,14 @@ class ConmonRuntime final : public ContainerDriver {
         logs_(options.state_dir + "/logs"),
         run_(std::string("/run/weir/") + options.instance),
         cgroup_("/weir/" + options.instance) {}
+  // With the last container gone, nothing of this instance stays under /run. A folder that still holds
+  // something (living containers) refuses to go and keeps the others.
+  ~ConmonRuntime() override {
+    if (::rmdir((run_ + "/containers").c_str()) != 0 && errno != ENOENT) return;
+    for (const char* folder : {"/oci", "/s"}) ::rmdir((run_ + folder).c_str());
+    ::unlink((run_ + "/oci-runtime").c_str());
+    ::rmdir(run_.c_str());
+  }
 
   Result<void> ensure_image(const std::string& image) override;
   Result<std::string> import_image(const std::string& source, const std::string& name) override {

@@ -155,7 +155,8 @@ class Machine:
         cgroups = {os.path.join(folder, name) for folder, names, _ in os.walk("/sys/fs/cgroup") for name in names
                    if "/weir/" in os.path.join(folder, name)}
         links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True).stdout
-        return {"namespaces": {n for n in listing("/run/netns") if n.startswith("weir")}, "mounts": mounts,
+        instances = {n for n in listing("/run/weir") if n != "groups.lock"}
+        return {"instances": instances, "namespaces": {n for n in listing("/run/netns") if n.startswith("weir")}, "mounts": mounts,
                 "cgroups": cgroups, "links": {line.split(":")[1].strip() for line in links.splitlines()},
                 "routes": set(subprocess.run(["ip", "route", "show", "table", "all"], capture_output=True,
                                              text=True).stdout.splitlines()),
