@@ -20,12 +20,14 @@ void update_tags(const ResourceCall& c, const std::string& arn) {
   json removed = removed_tag_keys(c);
   if (!removed.empty()) c.api.call("ecs", "UntagResource", {{"resourceArn", arn}, {"tagKeys", removed}});
   json tags = json::array();
-  for (const json& tag : tag_list(c.properties)) tags.push_back({{"key", tag["Key"]}, {"value", tag["Value"]}});
+  for (const json& tag : tag_list(c.properties))
+    tags.push_back({{"key", tag["Key"]}, {"value", tag["Value"]}});
   if (!tags.empty()) c.api.call("ecs", "TagResource", {{"resourceArn", arn}, {"tags", tags}});
 }
 
 json cluster_of(const ResourceCall& c, const std::string& name) {
-  return describe_one(c, "ecs", "DescribeClusters", {{"clusters", {name}}, {"include", {"TAGS"}}}, "clusters");
+  return describe_one(c, "ecs", "DescribeClusters", {{"clusters", {name}}, {"include", {"TAGS"}}},
+                      "clusters");
 }
 
 json cluster_input(const ResourceCall& c) {
@@ -78,9 +80,9 @@ std::string create_task_definition(const ResourceCall& c) {
 }
 
 std::string find_task_definition(const ResourceCall& c) {
-  for (const json& arn :
-       describe(c, "ecs", "ListTaskDefinitions",
-                {{"familyPrefix", family(c)}, {"status", "ACTIVE"}, {"sort", "DESC"}}, "taskDefinitionArns")) {
+  for (const json& arn : describe(c, "ecs", "ListTaskDefinitions",
+                                  {{"familyPrefix", family(c)}, {"status", "ACTIVE"}, {"sort", "DESC"}},
+                                  "taskDefinitionArns")) {
     if (excluded(c, arn.get<std::string>())) continue;
     json out = c.api.call("ecs", "DescribeTaskDefinition", {{"taskDefinition", arn}, {"include", {"TAGS"}}});
     if (is_ours(c, out.value("tags", json::array()))) return arn.get<std::string>();
@@ -152,7 +154,8 @@ std::string last_stop_reason(const ResourceCall& c) {
   std::string why = text_at(*latest, "stoppedReason");
   for (const json& container : latest->value("containers", json::array())) {
     if (container.contains("exitCode")) {
-      why += " (container " + text_at(container, "name") + ", exit code " + container["exitCode"].dump() + ")";
+      why +=
+          " (container " + text_at(container, "name") + ", exit code " + container["exitCode"].dump() + ")";
     }
     std::string reason = text_at(container, "reason");
     if (!reason.empty() && why.find(reason) == std::string::npos) why += " " + reason;
@@ -180,14 +183,16 @@ Progress service_stabilized(const ResourceCall& c) {
       why += (why.empty() ? "" : " ") + message;
       break;
     }
-    return Progress::failed("Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'." +
-                            (why.empty() ? "" : " " + why) + last_stop_reason(c));
+    return Progress::failed(
+        "Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'." +
+        (why.empty() ? "" : " " + why) + last_stop_reason(c));
   }
   // The circuit breaker may have rolled back, and the failed deployment be gone, before this look.
   if (wanted.find(':') != std::string::npos && wanted.starts_with("arn:") &&
       text_at(service, "taskDefinition") != wanted) {
-    return Progress::failed("Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'." +
-                            last_stop_reason(c));
+    return Progress::failed(
+        "Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'." +
+        last_stop_reason(c));
   }
   if (deployments.size() != 1) return Progress::waiting();
   const json& d = deployments[0];
@@ -216,36 +221,33 @@ bool service_gone(const ResourceCall& c) {
 }
 
 #define WEIR_CFN_PAIRS "[{Name*: string; Value*: string}]"
-#define WEIR_CFN_CONTAINER                                                                                    \
-  "{Name*: string; Image*: string; Cpu: integer; Memory: integer; MemoryReservation: integer; Essential: "    \
-  "boolean;"                                                                                                  \
-  " Links: [string]; PortMappings: [{ContainerPort: integer(0..65535); HostPort: integer(0..65535);"          \
-  " Protocol: string(tcp|udp); Name: string; AppProtocol: string(grpc|http|http2); ContainerPortRange: "      \
-  "string}];"                                                                                                 \
-  " EntryPoint: [string]; Command: [string]; Environment: [{Name: string; Value: string}];"                   \
-  " EnvironmentFiles: [{Type: string; Value: string}]; Secrets: [{Name*: string; ValueFrom*: string}];"       \
-  " MountPoints: [{SourceVolume: string; ContainerPath: string; ReadOnly: boolean}];"                         \
-  " VolumesFrom: [{SourceContainer: string; ReadOnly: boolean}]; LinuxParameters: {Capabilities: {Add: "      \
-  "[string];"                                                                                                 \
-  " Drop: [string]}; InitProcessEnabled: boolean; SharedMemorySize: integer; MaxSwap: integer; Swappiness: "  \
-  "integer;"                                                                                                  \
-  " Tmpfs: [{ContainerPath: string; Size*: integer; MountOptions: [string]}]; Devices: [{HostPath: string;"   \
-  " ContainerPath: string; Permissions: [string]}]};"                                                         \
-  " DependsOn: [{ContainerName: string; Condition: string(START|COMPLETE|SUCCESS|HEALTHY)}];"                 \
-  " StartTimeout: integer; StopTimeout: integer; VersionConsistency: string; Hostname: string; User: string;" \
-  " WorkingDirectory: string; DisableNetworking: boolean; Privileged: boolean; ReadonlyRootFilesystem: "      \
-  "boolean;"                                                                                                  \
-  " DnsServers: [string]; DnsSearchDomains: [string]; ExtraHosts: [{Hostname: string; IpAddress: string}];"   \
-  " DockerSecurityOptions: [string]; Interactive: boolean; PseudoTerminal: boolean; DockerLabels: map;"       \
-  " Ulimits: [{Name*: string; SoftLimit*: integer; HardLimit*: integer}];"                                    \
-  " LogConfiguration: {LogDriver*: string; Options: map; SecretOptions: [{Name*: string; ValueFrom*: "        \
-  "string}]};"                                                                                                \
-  " HealthCheck: {Command: [string]; Interval: integer; Timeout: integer; Retries: integer; StartPeriod: "    \
-  "integer};"                                                                                                 \
-  " SystemControls: [{Namespace: string; Value: string}]; ResourceRequirements: [{Type*: string; Value*: "    \
-  "string}];"                                                                                                 \
-  " RestartPolicy: {Enabled: boolean; IgnoredExitCodes: [integer]; RestartAttemptPeriod: integer};"           \
-  " RepositoryCredentials: {CredentialsParameter: string}; -FirelensConfiguration; -CredentialSpecs}"
+#define WEIR_CFN_CONTAINER                                                                                   \
+  "{Name*: string; Image*: string; Cpu: integer; Memory: integer; MemoryReservation: integer; Essential: "   \
+  "boolean;"                                                                                                 \
+  " Links: [string]; PortMappings: [{ContainerPort: integer(0..65535); HostPort: integer(0..65535);"         \
+  " Protocol: string(tcp|udp); Name: string; AppProtocol: string(grpc|http|http2); ContainerPortRange: "     \
+  "string}];"                                                                                                \
+  " EntryPoint: [string]; Command: [string]; Environment: [{Name: string; Value: string}];"                  \
+  " -EnvironmentFiles; -Secrets;"                                                                            \
+  " MountPoints: [{SourceVolume: string; ContainerPath: string; ReadOnly: boolean}];"                        \
+  " VolumesFrom: [{SourceContainer: string; ReadOnly: boolean}]; LinuxParameters: {Capabilities: {Add: "     \
+  "[string];"                                                                                                \
+  " Drop: [string]}; InitProcessEnabled: boolean; SharedMemorySize: integer; MaxSwap: integer; Swappiness: " \
+  "integer;"                                                                                                 \
+  " Tmpfs: [{ContainerPath: string; Size*: integer; MountOptions: [string]}]; Devices: [{HostPath: string;"  \
+  " ContainerPath: string; Permissions: [string]}]};"                                                        \
+  " DependsOn: [{ContainerName: string; Condition: string(START|COMPLETE|SUCCESS|HEALTHY)}];"                \
+  " StartTimeout: integer; StopTimeout: integer; VersionConsistency: string; Hostname: string; User: "       \
+  "string;"                                                                                                  \
+  " WorkingDirectory: string; DisableNetworking: boolean; Privileged: boolean; ReadonlyRootFilesystem: "     \
+  "boolean;"                                                                                                 \
+  " DnsServers: [string]; DnsSearchDomains: [string]; ExtraHosts: [{Hostname: string; IpAddress: string}];"  \
+  " DockerSecurityOptions: [string]; Interactive: boolean; PseudoTerminal: boolean; DockerLabels: map;"      \
+  " Ulimits: [{Name*: string; SoftLimit*: integer; HardLimit*: integer}];"                                   \
+  " LogConfiguration: {LogDriver*: string; Options: map; SecretOptions: [{Name*: string; ValueFrom*: "       \
+  "string}]};"                                                                                               \
+  " -HealthCheck; -RestartPolicy; -SystemControls; -ResourceRequirements; -RepositoryCredentials;"           \
+  " -FirelensConfiguration; -CredentialSpecs}"
 
 constexpr std::string_view kTaskDefinition =
     "Family^: string; ContainerDefinitions*^: [" WEIR_CFN_CONTAINER
@@ -272,7 +274,8 @@ constexpr std::string_view kService =
     "DeploymentConfiguration: {MinimumHealthyPercent: integer(0..100); MaximumPercent: integer(100..200);"
     "  DeploymentCircuitBreaker: {Enable*: boolean; Rollback*: boolean; ThresholdConfiguration: {Type: "
     "string(COUNT|"
-    "  BOUNDED_PERCENT|UNBOUNDED_PERCENT); Value: integer}}; Alarms: {AlarmNames*: [string]; Enable*: boolean;"
+    "  BOUNDED_PERCENT|UNBOUNDED_PERCENT); Value: integer}}; Alarms: {AlarmNames*: [string]; Enable*: "
+    "boolean;"
     "  Rollback*: boolean}; Strategy: string(ROLLING); -LifecycleHooks; -BakeTimeInMinutes};"
     "DeploymentController: {Type: string(ECS)}; EnableExecuteCommand: boolean; EnableECSManagedTags: boolean;"
     "PropagateTags: string(SERVICE|TASK_DEFINITION|NONE); AvailabilityZoneRebalancing: "
