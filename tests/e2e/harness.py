@@ -60,7 +60,7 @@ class Machine:
     # --- commands ---------------------------------------------------------------------------------------
     def weir(self, *arguments, seconds=120, check=True):
         done = subprocess.run([WEIR, *arguments], env=self.environment, cwd=ROOT, capture_output=True, text=True,
-                              timeout=seconds, stdin=subprocess.DEVNULL)
+                              errors="replace", timeout=seconds, stdin=subprocess.DEVNULL)
         if check and done.returncode != 0:
             raise AssertionError(f"weir {' '.join(arguments)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
                                  f"\n{self.logs()}")
@@ -108,7 +108,7 @@ class Machine:
 
     def start_client(self, *arguments):
         return subprocess.Popen([CLIENT, *self.client_arguments(), *arguments], stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True)
+                                stderr=subprocess.STDOUT, text=True, errors="replace")
 
     def end_client(self, process, seconds=120):
         output, _ = process.communicate(timeout=seconds)

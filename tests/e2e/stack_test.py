@@ -50,7 +50,7 @@ class ARunningStack(unittest.TestCase):
     def test_speaks_h2_over_tls_to_openssl(self):
         done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{self.machine.port}", "-alpn", "h2",
                                "-CAfile", self.machine.ca(), "-verify_return_error", "-servername", "localhost"],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=30)
         self.assertIn("ALPN protocol: h2", done.stdout)
         self.assertIn("Verify return code: 0 (ok)", done.stdout)
 
