@@ -84,7 +84,7 @@ void MessageSocket::read_some() {
   }
 }
 
-// One recvmsg(2) of at most `most` bytes; false when there is nothing more for now or the socket was closed.
+// One recvmsg(2) of at most `most` bytes; false when there is nothing more or the socket was closed.
 bool MessageSocket::read_bytes(size_t most) {
   uint8_t bytes[65536];
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFdsPerFrameMax)];

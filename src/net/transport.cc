@@ -120,9 +120,9 @@ Io Transport::read_tls(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
   return result;
 }
 
-Io Transport::flush_raw() {
-  while (!raw_out_.empty()) {
-    ssize_t n = ::send(fd_, raw_out_.data(), raw_out_.size(), MSG_NOSIGNAL);
+Io Transport::send_all(Buffer& out) {
+  while (!out.empty()) {
+    ssize_t n = ::send(fd_, out.data(), out.size(), MSG_NOSIGNAL);
     if (n < 0) {
       if (errno == EINTR) continue;
       blocked_ = errno == EAGAIN;
@@ -130,7 +130,7 @@ Io Transport::flush_raw() {
       error_ = std::strerror(errno);
       return Io::Failed;
     }
-    raw_out_.consume(static_cast<size_t>(n));
+    out.consume(static_cast<size_t>(n));
     bytes_written_ += static_cast<uint64_t>(n);
   }
   blocked_ = false;
@@ -156,27 +156,12 @@ Io Transport::seal(Buffer& out) {
 }
 
 Io Transport::write(Buffer& out) {
-  if (ssl_ != nullptr) {
+  if (ssl_ == nullptr) return send_all(out);
+  if (Io io = flush_raw(); io != Io::Ok) return io;
+  while (!out.empty() && handshake_done_) {
+    if (Io io = seal(out); io != Io::Ok) return io;
     if (Io io = flush_raw(); io != Io::Ok) return io;
-    while (!out.empty() && handshake_done_) {
-      if (Io io = seal(out); io != Io::Ok) return io;
-      if (Io io = flush_raw(); io != Io::Ok) return io;
-    }
-    return Io::Ok;
   }
-  while (!out.empty()) {
-    ssize_t n = ::send(fd_, out.data(), out.size(), MSG_NOSIGNAL);
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      blocked_ = errno == EAGAIN;
-      if (blocked_) return Io::Again;
-      error_ = std::strerror(errno);
-      return Io::Failed;
-    }
-    out.consume(static_cast<size_t>(n));
-    bytes_written_ += static_cast<uint64_t>(n);
-  }
-  blocked_ = false;
   return Io::Ok;
 }
 

@@ -23,7 +23,7 @@ struct ReadScratch {
 
 enum class Io : uint8_t {
   Ok,
-  Again,   // nothing (more) for now
+  Again,   // would block
   Closed,  // the peer closed in order
   Failed,  // reset, or a TLS error; error() says which
 };
@@ -56,7 +56,8 @@ class Transport {
  private:
   friend struct TransportBio;
   Io read_tls(ReadScratch& scratch, std::span<const uint8_t>& bytes);
-  Io flush_raw();
+  Io flush_raw() { return send_all(raw_out_); }
+  Io send_all(Buffer& out);
   Io seal(Buffer& out);
 
   Buffer raw_out_;                     // TLS records the socket has not taken
