@@ -54,6 +54,7 @@ class ManualLoop final : public net::Loop {
     changed_.notify_all();
   }
   void at_turn_end(std::function<void()> hook) override { hooks_.push_back(std::move(hook)); }
+  void set_turn_gap(Duration) override {}
   void stop() override {}
   void run() override {}
 

@@ -59,6 +59,9 @@ class Loop {
   virtual void post(std::move_only_function<void()> call) = 0;
   // Called at the end of each turn, in order of adding; for the life of the loop.
   virtual void at_turn_end(std::function<void()> hook) = 0;
+  // While it is not zero, turns start at least this long after one another; readiness collects meanwhile.
+  // For some hundred microseconds at most: a wait is not cut short by anything.
+  virtual void set_turn_gap(Duration gap) = 0;
   // run() returns after the current turn. Any thread; safe in a signal handler's self-pipe reader.
   virtual void stop() = 0;
   virtual void run() = 0;

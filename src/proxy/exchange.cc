@@ -153,7 +153,7 @@ void Worker::drop_replay(Exchange& e) {
 }
 
 void Worker::set_timers(Exchange& e, ExchangeHandle handle, const http::HeaderList& list) {
-  e.last_activity = now();
+  touch(e);
   TimePoint due = now() + std::chrono::milliseconds(snapshot_->idle_timeout_ms);
   if (const Field* timeout = list.find(Token::GrpcTimeout)) {
     if (auto d = grpc::parse_timeout(timeout->value); d && *d < std::chrono::hours(24 * 365)) {
@@ -221,7 +221,7 @@ void Worker::credit_client(Exchange& e, size_t bytes) {
 void Worker::forward_request_data(ExchangeHandle handle, std::span<const uint8_t> bytes, bool end_stream) {
   Exchange* e = exchanges_.resolve(handle);
   if (e == nullptr) return;
-  e->last_activity = now();
+  touch(*e);
   e->request_ended = end_stream;
   e->request_bytes += bytes.size();
   if (e->replay.valid()) {
@@ -260,7 +260,7 @@ void Worker::forward_response_headers(ExchangeHandle handle, const http::h2::Hea
   }
   drop_replay(*e);
   e->responded = true;
-  e->last_activity = now();
+  touch(*e);
   down->connection().send_headers(e->down_stream, event.list.fields, event.end_stream);
   if (!event.end_stream) return;
   if (!e->request_ended) down->connection().reset_after_end(e->down_stream);
@@ -274,7 +274,7 @@ void Worker::forward_response_data(ExchangeHandle handle, http::h2::Connection& 
   if (e == nullptr) return;
   Downstream* down = downstreams_.resolve(e->down);
   if (down == nullptr) return;
-  e->last_activity = now();
+  touch(*e);
   e->response_bytes += bytes.size();
   size_t sent = down->connection().send_data(e->down_stream, bytes, end_stream);
   if (sent > 0) from.consume(stream, sent);
@@ -286,7 +286,7 @@ void Worker::forward_response_data(ExchangeHandle handle, http::h2::Connection& 
 void Worker::return_credit_upstream(ExchangeHandle handle, size_t bytes) {
   Exchange* e = exchanges_.resolve(handle);
   if (e == nullptr) return;
-  e->last_activity = now();
+  touch(*e);
   if (Upstream* up = upstreams_.resolve(e->up)) up->connection().consume(e->up_stream, bytes);
   if (e->response_over && streams_.resolve(e->down_stream)->pending == nullptr) end_exchange(*e, handle);
 }
@@ -294,7 +294,7 @@ void Worker::return_credit_upstream(ExchangeHandle handle, size_t bytes) {
 void Worker::return_credit_downstream(ExchangeHandle handle, size_t bytes) {
   Exchange* e = exchanges_.resolve(handle);
   if (e == nullptr) return;
-  e->last_activity = now();
+  touch(*e);
   credit_client(*e, bytes);
 }
 

@@ -108,6 +108,7 @@ void Worker::turn_end() {
   closing_upstreams_.clear();
   release_retired();
   arena_.reset();
+  loop_->set_turn_gap(pacer_.turn_end(now(), exchanges_.size()));
   if (!wheel_.empty() && !wheel_timer_.armed()) loop_->arm(wheel_timer_, now() + DeadlineWheel::kSlot);
 }
 

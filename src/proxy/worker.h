@@ -18,6 +18,7 @@
 #include "proxy/balancer.h"
 #include "proxy/deadline_wheel.h"
 #include "proxy/downstream.h"
+#include "proxy/turn_pacer.h"
 #include "proxy/upstream.h"
 
 namespace weir::proxy {
@@ -139,6 +140,10 @@ class Worker {
   void keep_for_replay(Exchange& e, std::span<const http::Field> fields);
   void set_timers(Exchange& e, ExchangeHandle handle, const http::HeaderList& list);
   void send_request(Exchange& e, http::h2::Connection& to, std::span<const http::Field> fields);
+  void touch(Exchange& e) {
+    pacer_.note_frame(e.last_activity);
+    e.last_activity = now();
+  }
   void credit_client(Exchange& e, size_t bytes);
   bool retry(Exchange& e, ExchangeHandle handle);
   void drop_replay(Exchange& e);
@@ -172,6 +177,7 @@ class Worker {
   std::vector<Handle<Upstream>> dirty_upstreams_, retired_upstreams_, closing_upstreams_;
   std::vector<TargetHandle> published_dirty_;
   DeadlineWheel wheel_;
+  TurnPacer pacer_;
   net::Timer tick_timer_;
   net::Timer wheel_timer_;
   uint32_t unix_seconds_;  // as of the last tick
