@@ -37,3 +37,6 @@ endfunction()
 
 set(WEIR_WARNINGS -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough -Werror
     CACHE INTERNAL "")
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  list(APPEND WEIR_WARNINGS -Wno-deprecated-declarations)  # libstdc++ 12 uses what it calls deprecated in C++23
+endif()

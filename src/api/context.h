@@ -21,6 +21,8 @@ struct TargetHealth {
   std::string state;  // "initial", "healthy", "unhealthy", "unused", "draining"
   std::string reason;
   std::string description;
+  std::string anomaly = {};   // "normal", "anomalous"; empty: its group is not looked at
+  bool mitigated = false;
 };
 
 struct Context {

@@ -26,15 +26,22 @@ struct ApiError {
 class Dispatcher {
  public:
   using Handler = std::function<nlohmann::json(const nlohmann::json& input)>;
+  // For what has to be asked elsewhere first: calls `done` once, then or later. May throw ApiError before it returns.
+  using Done = std::move_only_function<void(nlohmann::json output)>;
+  using DeferredHandler = std::function<void(const nlohmann::json& input, Done done)>;
 
   // service: "ec2", "elbv2", "ecs", "acm", "logs", "iam", "cloudformation", "weir".
   void add(std::string service, std::string operation, Handler handler);
+  void add_deferred(std::string service, std::string operation, DeferredHandler handler);
+  // nullptr: it is no such operation.
+  const DeferredHandler* deferred(std::string_view service, std::string_view operation) const;
   bool knows(std::string_view service, std::string_view operation) const;
   // Runs the operation; throws ApiError. Each handler makes its own store transaction.
   nlohmann::json call(std::string_view service, std::string_view operation, const nlohmann::json& input) const;
 
  private:
   std::map<std::pair<std::string, std::string>, Handler> handlers_;
+  std::map<std::pair<std::string, std::string>, DeferredHandler> deferred_;
 };
 
 }  // namespace weir::api

@@ -6,7 +6,7 @@
 namespace weir {
 
 namespace {
-constexpr size_t kBlockBytesMin = 1024;
+constexpr size_t kBlockBytesMin = 256;
 
 int class_of(size_t bytes) {
   size_t units = (bytes + kBlockBytesMin - 1) / kBlockBytesMin;
@@ -16,7 +16,7 @@ int class_of(size_t bytes) {
 
 BufferPool::~BufferPool() {
   for (auto& list : free_) {
-    for (uint8_t* block : list) std::free(block);
+    for (uint8_t* block : list.blocks) std::free(block);
   }
 }
 
@@ -26,9 +26,10 @@ uint8_t* BufferPool::take(size_t bytes, size_t* capacity) {
   *capacity = kBlockBytesMin << size_class;
   in_use_bytes_ += *capacity;
   auto& list = free_[size_class];
-  if (!list.empty()) {
-    uint8_t* block = list.back();
-    list.pop_back();
+  if (!list.blocks.empty()) {
+    uint8_t* block = list.blocks.back();
+    list.blocks.pop_back();
+    list.unused = std::min(list.unused, list.blocks.size());
     kept_bytes_ -= *capacity;
     return block;
   }
@@ -44,7 +45,21 @@ void BufferPool::give(uint8_t* block, size_t capacity) {
     return;
   }
   kept_bytes_ += capacity;
-  free_[class_of(capacity)].push_back(block);
+  free_[class_of(capacity)].blocks.push_back(block);
+}
+
+size_t BufferPool::trim() {
+  size_t freed = 0;
+  for (int c = 0; c < kClasses; ++c) {
+    std::vector<uint8_t*>& blocks = free_[c].blocks;
+    auto end = blocks.begin() + static_cast<ptrdiff_t>(free_[c].unused);  // taken from the back: these lay longest
+    std::for_each(blocks.begin(), end, [](uint8_t* block) { std::free(block); });
+    freed += free_[c].unused * (kBlockBytesMin << c);
+    blocks.erase(blocks.begin(), end);
+    free_[c].unused = blocks.size();
+  }
+  kept_bytes_ -= freed;
+  return freed;
 }
 
 void Buffer::grow(size_t bytes) {
@@ -93,6 +108,14 @@ void Arena::refill(size_t bytes) {
   block_index_ = blocks_.size() - 1;
   next_ = data;
   end_ = data + size;
+}
+
+void Arena::rewind_block(Mark mark) {
+  if (blocks_.empty()) return;
+  block_index_ = mark.next != nullptr ? mark.block : 0;
+  const Block& block = blocks_[block_index_];
+  next_ = mark.next != nullptr ? mark.next : block.data;
+  end_ = block.data + block.size;
 }
 
 void Arena::reset() {

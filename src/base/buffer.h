@@ -2,6 +2,7 @@
 // idle connection owns none.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -13,7 +14,7 @@
 
 namespace weir {
 
-// Blocks in power-of-two sizes from 1 KiB to 16 MiB. One pool belongs to one thread and must outlive its
+// Blocks in power-of-two sizes from 256 B to 16 MiB. One pool belongs to one thread and must outlive its
 // buffers. Keeps at most kept_bytes_max of free blocks; more goes back to the heap.
 class BufferPool {
  public:
@@ -25,12 +26,19 @@ class BufferPool {
   // A block of at least `bytes`; its true size goes to *capacity.
   uint8_t* take(size_t bytes, size_t* capacity);
   void give(uint8_t* block, size_t capacity);
+  // Gives the heap what was not needed since the last call; returns how many bytes. Now and then, by the owner:
+  // what one burst needed does not stay for ever.
+  size_t trim();
   // Bytes handed out and not given back.
   size_t bytes_in_use() const { return in_use_bytes_; }
 
  private:
-  static constexpr int kClasses = 15;  // 1 KiB << 0 … 1 KiB << 14
-  std::vector<uint8_t*> free_[kClasses];
+  static constexpr int kClasses = 17;  // 256 B << 0 … 256 B << 16
+  struct FreeList {
+    std::vector<uint8_t*> blocks;
+    size_t unused = 0;  // so many at least lay here since the last trim()
+  };
+  FreeList free_[kClasses];
   size_t kept_bytes_ = 0;
   size_t kept_bytes_max_;
   size_t in_use_bytes_ = 0;
@@ -54,7 +62,7 @@ class Buffer {
   std::span<const uint8_t> bytes() const { return {data(), size()}; }
 
   // Room for `bytes` at the tail; write there, then commit what was written. Invalidates data().
-  uint8_t* reserve(size_t bytes) {
+  [[gnu::always_inline]] uint8_t* reserve(size_t bytes) {
     if (capacity_ - tail_ < bytes) grow(bytes);
     return block_ + tail_;
   }
@@ -109,6 +117,19 @@ class Arena {
   }
   // Gives the tail of the latest allocation back.
   void shrink_last(char* end) { next_ = end; }
+  // Gives back everything allocated since the mark.
+  struct Mark {
+    size_t block;
+    char* next;
+  };
+  Mark mark() const { return {block_index_, next_}; }
+  void rewind(Mark mark) {
+    if (mark.block == block_index_ && mark.next != nullptr) {
+      next_ = mark.next;
+    } else {
+      rewind_block(mark);
+    }
+  }
   void reset();
 
  private:
@@ -117,6 +138,7 @@ class Arena {
     size_t size;
   };
   void refill(size_t bytes);
+  void rewind_block(Mark mark);
 
   size_t block_bytes_;
   std::vector<Block> blocks_;

@@ -52,11 +52,14 @@ class Slab {
   }
 
   // nullptr when the record was released since the handle was made.
-  T* resolve(Handle<T> handle) {
+  [[gnu::always_inline]] inline T* resolve(Handle<T> handle) {
     if (handle.index >= top_) return nullptr;
     Slot& s = slot(handle.index);
-    return s.generation == handle.generation && (s.generation & 1) ? s.value() : nullptr;
+    return s.generation == handle.generation ? s.value() : nullptr;  // handles are of used slots: odd
   }
+
+  // Whether the record is still in use; only for handles that were made by this slab.
+  bool holds(Handle<T> handle) { return slot(handle.index).generation == handle.generation; }
 
   void release(Handle<T> handle) {
     T* value = resolve(handle);
@@ -75,6 +78,12 @@ class Slab {
     return {index, slot(index).generation};
   }
 
+  // The record at an index that its owner knows to be in use.
+  std::pair<Handle<T>, T*> in_use(uint32_t index) {
+    Slot& s = slot(index);
+    return {{index, s.generation}, s.value()};
+  }
+
   // Calls f(handle, record) for every record in use; f may release the record it is given.
   template <class F>
   void for_each(F&& f) {
@@ -85,6 +94,8 @@ class Slab {
   }
 
   size_t size() const { return size_; }
+  // Every record in use has an index below it.
+  uint32_t slots() const { return top_; }
 
  private:
   static constexpr uint32_t kChunkBits = 8;

@@ -1,4 +1,6 @@
 // AWS::ElasticLoadBalancingV2: listeners and rules. Conditions and actions go to the API as they are.
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "cfn/provider_util.h"
@@ -99,6 +101,57 @@ void update_rule(const ResourceCall& c) {
                json::array({{{"RuleArn", c.physical_id}, {"Priority", c.properties["Priority"]}}})}});
 }
 
+// Certificates of the resource in `properties` that the listener's list holds, or does not hold.
+json certificates_in_list(const ResourceCall& c, const json& properties, bool held) {
+  json out = json::array();
+  json list = describe(c, "elbv2", "DescribeListenerCertificates", {{"ListenerArn", c.properties["ListenerArn"]}},
+                       "Certificates");
+  for (const json& certificate : properties.value("Certificates", json::array())) {
+    bool found = false;
+    for (const json& other : list) {
+      bool same = text_at(other, "CertificateArn") == text_at(certificate, "CertificateArn");
+      found = found || (same && !other.value("IsDefault", false));
+    }
+    if (found == held) out.push_back(certificate);
+  }
+  return out;
+}
+
+void change_certificates(const ResourceCall& c, std::string_view operation, const json& certificates) {
+  for (const json& each : certificates) {  // one in each call
+    json input = {{"ListenerArn", c.properties["ListenerArn"]}, {"Certificates", json::array({each})}};
+    call_if_exists(c, "elbv2", operation, input);
+  }
+}
+
+// The listener's certificates have no id of their own.
+std::string certificate_id(const ResourceCall& c) {
+  return text_at(c.properties, "ListenerArn") + "|" + c.stack_name + "-" + c.logical_id;
+}
+
+std::string find_listener_certificate(const ResourceCall& c) {
+  bool all = certificates_in_list(c, c.properties, false).empty();
+  return all && !excluded(c, certificate_id(c)) ? certificate_id(c) : std::string();
+}
+
+std::string create_listener_certificate(const ResourceCall& c) {
+  for (const json& each : c.properties["Certificates"]) {
+    c.api.call("elbv2", "AddListenerCertificates",
+               {{"ListenerArn", c.properties["ListenerArn"]}, {"Certificates", json::array({each})}});
+  }
+  return certificate_id(c);
+}
+
+void update_listener_certificate(const ResourceCall& c) {
+  json wanted = c.properties["Certificates"];
+  json dropped = json::array();
+  for (const json& each : certificates_in_list(c, c.old_properties, true)) {
+    if (std::find(wanted.begin(), wanted.end(), each) == wanted.end()) dropped.push_back(each);
+  }
+  change_certificates(c, "AddListenerCertificates", certificates_in_list(c, c.properties, false));
+  change_certificates(c, "RemoveListenerCertificates", dropped);
+}
+
 #define WEIR_CFN_ACTION                                                                                      \
   "{Type*: string(forward|redirect|fixed-response|authenticate-oidc|authenticate-cognito); TargetGroupArn: " \
   "string;"                                                                                                  \
@@ -129,6 +182,17 @@ const std::vector<Provider>& listener_providers() {
        .remove =
            [](const ResourceCall& c) {
              call_if_exists(c, "elbv2", "DeleteListener", {{"ListenerArn", c.physical_id}});
+           }},
+      {.type = "AWS::ElasticLoadBalancingV2::ListenerCertificate",
+       .service = "ElasticLoadBalancingV2",
+       .properties = "ListenerArn*^: string; Certificates*: [{CertificateArn*: string}]",
+       .attributes = "",
+       .create = create_listener_certificate,
+       .find = find_listener_certificate,
+       .update = update_listener_certificate,
+       .remove =
+           [](const ResourceCall& c) {
+             change_certificates(c, "RemoveListenerCertificates", certificates_in_list(c, c.properties, true));
            }},
       {.type = "AWS::ElasticLoadBalancingV2::ListenerRule",
        .service = "ElasticLoadBalancingV2",

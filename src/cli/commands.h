@@ -14,6 +14,7 @@ int up(const Options& options);
 int down(const Options& options);
 int status(const Options& options);
 int logs(const Options& options);
+int top(const Options& options);
 int image(const Options& options);
 int ca(const Options& options);
 int serve(const Options& options);

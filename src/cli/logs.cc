@@ -67,6 +67,24 @@ void print_new(const ApiClient& client, const Options& options, std::map<std::st
   }
 }
 
+int print_frames(const ApiClient& client, const Options& options) {
+  json input{{"LoadBalancer", options.logs.name}};
+  if (options.logs.tail > 0) input["Limit"] = options.logs.tail;
+  if (options.logs.connection > 0) input["Connection"] = options.logs.connection;
+  if (options.logs.stream > 0) input["Stream"] = options.logs.stream;
+  json answer = client.call("weir", "DescribeFrames", input);
+  if (options.common.json) {
+    print_json(answer);
+  } else {
+    for (const auto& line : answer["Lines"]) print(line.get<std::string>() + "\n");
+  }
+  for (const auto& name : answer["Unanswered"]) {
+    note(fmt::format("weir logs: load balancer {} does not answer; `weir status` shows its state\n",
+                     name.get<std::string>()));
+  }
+  return answer["Unanswered"].empty() ? kOk : kFailed;
+}
+
 }  // namespace
 
 int logs(const Options& options) {
@@ -75,6 +93,7 @@ int logs(const Options& options) {
     note(fmt::format("weir logs: {}\n", client.error().message));
     return kNoServer;
   }
+  if (options.logs.frames) return print_frames(*client, options);
   std::map<std::string, int64_t> offsets;
   print_new(*client, options, offsets);
   // Long logs come in pages.

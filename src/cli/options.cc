@@ -84,9 +84,23 @@ void add_stack_commands(CLI::App& app, Options& options, Raw& raw) {
 
   auto* logs = app.add_subcommand("logs", "What containers wrote");
   add_common(logs, options, raw);
-  logs->add_option("name", options.logs.name, "A stack, a service, or the beginning of a task's id")->required();
+  logs->add_option("name", options.logs.name,
+                   "A stack, a service, or the beginning of a task's id; with --frames a load balancer")->required();
   logs->add_flag("--follow,-f", options.logs.follow, "Go on as more is written");
   logs->add_option("--tail", options.logs.tail, "Only the last N lines")->check(CLI::Range(1, 5000));
+  auto* frames = logs->add_flag("--frames", options.logs.frames, "The latest HTTP/2 frame headers of a load balancer");
+  logs->add_option("--connection", options.logs.connection, "Of one connection (c12: 12)")->needs(frames);
+  logs->add_option("--stream", options.logs.stream, "Of one stream")->needs(frames);
+
+  auto* top = app.add_subcommand("top", "Open streams, live: who talks, how fast, and who is waited for");
+  add_common(top, options, raw);
+  top->add_option("load-balancer", options.top.balancer, "Name of a load balancer (default: all)");
+  top->add_option("--sort", options.top.order, "rate, bytes, messages, age, idle or blocked")
+      ->check(CLI::IsMember({"rate", "bytes", "messages", "age", "idle", "blocked"}));
+  top->add_option("--filter", options.top.filter, "Only streams with this in method, client or target");
+  top->add_option("--limit", options.top.limit, "As many streams at most")->check(CLI::Range(1, 1000));
+  top->add_flag("--once", options.top.once, "Print once and end");
+  top->add_option("--admin", options.top.admin, "The socket of a `weir lb --admin PATH`");
 }
 
 void add_machine_commands(CLI::App& app, Options& options, Raw& raw) {
@@ -124,6 +138,7 @@ Options::Command command_of(const CLI::App& app) {
   using Command = Options::Command;
   static const std::map<std::string, Command> commands{
       {"up", Command::Up},     {"down", Command::Down}, {"status", Command::Status}, {"logs", Command::Logs},
+      {"top", Command::Top},
       {"image", Command::Image}, {"ca", Command::Ca},   {"serve", Command::Serve},   {"doctor", Command::Doctor},
       {"lb", Command::Lb},     {"version", Command::Version}};
   for (const auto* chosen : app.get_subcommands()) {

@@ -39,6 +39,18 @@ struct LogsOptions {
   std::string name;
   bool follow = false;
   int tail = 0;  // 0: everything
+  bool frames = false;  // frame headers of a load balancer instead
+  int connection = 0;   // of these; 0: all
+  int stream = 0;
+};
+
+struct TopOptions {
+  std::string admin;     // socket of a balancer without a control plane
+  std::string balancer;  // name or ARN; empty: all
+  std::string order = "rate";
+  std::string filter;
+  int limit = 0;         // 0: as many as the screen has lines; 100 with --once
+  bool once = false;
 };
 
 struct ImageOptions {
@@ -63,13 +75,14 @@ struct ServeOptions {
 };
 
 struct Options {
-  enum class Command { Help, Version, Up, Down, Status, Logs, Image, Ca, Serve, Doctor, Lb };
+  enum class Command { Help, Version, Up, Down, Status, Logs, Top, Image, Ca, Serve, Doctor, Lb };
   Command command = Command::Help;
   Common common;
   UpOptions up;
   DownOptions down;
   StatusOptions status;
   LogsOptions logs;
+  TopOptions top;
   ImageOptions image;
   CaOptions ca;
   ServeOptions serve;

@@ -25,6 +25,7 @@
 #include "cfn/operations.h"
 #include "cli/api_client.h"
 #include "cli/instance.h"
+#include "cli/plane_reports.h"
 #include "cli/stack_pump.h"
 #include "control/controller.h"
 #include "net/blocking_pool.h"
@@ -79,7 +80,9 @@ api::Context::HealthOfGroup health_of(const control::Controller& controller, con
   api::Context::HealthOfGroup health;
   for (const auto& row : controller.target_health(group_arn)) {
     health[{row.address, row.port}] = {std::string(model::to_string(row.state)),
-                                       std::string(model::to_string(row.reason)), row.description};
+                                       std::string(model::to_string(row.reason)), row.description,
+                                       !row.anomaly_known ? "" : row.anomalous ? "anomalous" : "normal",
+                                       row.mitigated};
   }
   return health;
 }
@@ -182,13 +185,15 @@ void Plane::Impl::build_api() {
   context->log_path = [this](const std::string& container_id) { return containers->log_path(container_id); };
   api::add_all_operations(dispatcher, *context);
   dispatcher.add("weir", "Shutdown", [this](const json& input) { return shutdown(input); });
+  add_report_operations(dispatcher, *store, *controller);
   engine = std::make_unique<cfn::StackEngine>(*store, dispatcher, clock, random, options.region, context->account);
   cfn::register_operations(dispatcher, *engine);
   stacks = std::make_unique<StackPump>(*loop, *store, *engine);
   front = std::make_unique<api::Front>(
       dispatcher, random,
       [this](std::string_view service, std::string_view operation, const json& input,
-             std::move_only_function<void()> done) { gate(service, operation, input, std::move(done)); });
+             std::move_only_function<void()> done) { gate(service, operation, input, std::move(done)); },
+      [this] { return metrics_text(*store, *controller); });
   server = std::make_unique<api::HttpServer>(
       *loop, api::HttpLimits{}, [this](const api::HttpRequest& request, api::HttpServer::Respond respond) {
         front->handle(request, std::move(respond));

@@ -19,6 +19,7 @@ int dispatch(const Options& options, int argc, char** argv) {
     case Options::Command::Down: return down(options);
     case Options::Command::Status: return status(options);
     case Options::Command::Logs: return logs(options);
+    case Options::Command::Top: return top(options);
     case Options::Command::Image: return image(options);
     case Options::Command::Ca: return ca(options);
     case Options::Command::Serve: return serve(options);

@@ -78,6 +78,10 @@ void BalancerLink::on_message(const model::Message& message) {
     events_.on_drained(*drained);
   } else if (auto* stats = std::get_if<model::Stats>(&message)) {
     events_.on_stats(*stats);
+  } else if (auto* streams = std::get_if<model::Streams>(&message)) {
+    events_.on_streams(*streams);
+  } else if (auto* frames = std::get_if<model::Frames>(&message)) {
+    events_.on_frames(*frames);
   }
 }
 

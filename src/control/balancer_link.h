@@ -24,6 +24,8 @@ class BalancerLink {
     std::function<void(const model::Health&)> on_health;
     std::function<void(const model::Drained&)> on_drained;
     std::function<void(const model::Stats&)> on_stats;
+    std::function<void(const model::Streams&)> on_streams;
+    std::function<void(const model::Frames&)> on_frames;
     std::function<void(const std::string& why)> on_close;  // the link must not be destroyed inside
   };
 
@@ -37,6 +39,8 @@ class BalancerLink {
   void open_listener(const model::ListenerSocket& socket, int fd);
   void close_listener(const model::ListenerSocket& socket);
   void shutdown(uint32_t drain_ms);
+  void ask(const model::StreamsRequest& request) { send(request); }
+  void ask(const model::FramesRequest& request) { send(request); }
 
   bool closed() const { return closed_; }
   bool welcomed() const { return welcomed_; }

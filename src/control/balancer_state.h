@@ -69,6 +69,7 @@ struct LoadBalancers::Balancer {
   std::map<SocketKey, std::string> bind_errors;  // wanted sockets that could not be opened
   std::set<std::string> bind_jobs;
   uint64_t generation = 0;
+  std::set<std::string> log_folders;  // made since we started
   bool ready_once = false;      // the process that runs has acknowledged a snapshot
   TimePoint started_at{};
   int early_deaths = 0;

@@ -218,6 +218,16 @@ std::optional<model::Stats> Controller::stats(const std::string& load_balancer_a
   return *stats;
 }
 
+void Controller::streams(const std::string& load_balancer_arn, const model::StreamsRequest& request,
+                         std::move_only_function<void(std::optional<model::Streams>)> done) {
+  impl_->balancers.streams(load_balancer_arn, request, std::move(done));
+}
+
+void Controller::frames(const std::string& load_balancer_arn, const model::FramesRequest& request,
+                        std::move_only_function<void(std::optional<model::Frames>)> done) {
+  impl_->balancers.frames(load_balancer_arn, request, std::move(done));
+}
+
 int Controller::balancer_pid(const std::string& load_balancer_arn) const {
   return impl_->balancers.pid(load_balancer_arn);
 }

@@ -63,6 +63,12 @@ class Controller {
   std::vector<Endpoint> endpoints(const std::string& load_balancer_arn) const;
   // Counters of the balancer as of its last report (once a second); nullopt while no process is linked.
   std::optional<model::Stats> stats(const std::string& load_balancer_arn) const;
+  // The balancer's open streams, and its latest frame headers. `done` hears nullopt when no balancer answers within
+  // BalancerQueries::kAnswerBound; it may be called inside this call.
+  void streams(const std::string& load_balancer_arn, const model::StreamsRequest& request,
+               std::move_only_function<void(std::optional<model::Streams>)> done);
+  void frames(const std::string& load_balancer_arn, const model::FramesRequest& request,
+              std::move_only_function<void(std::optional<model::Frames>)> done);
   // Pid of the balancer's process; 0 when none lives.
   int balancer_pid(const std::string& load_balancer_arn) const;
 

@@ -228,6 +228,7 @@ class FakeBalancer final : net::FdHandler {
   model::SnapshotPtr snapshot;   // the last whole one
   uint64_t generation = 0;
   bool acknowledge = true;
+  bool auto_answer = true;  // questions about streams and frames
   bool auto_health = true;       // new targets become healthy at once
   bool auto_drain = true;        // draining targets have no streams
   bool ended = false;
@@ -244,6 +245,10 @@ class FakeBalancer final : net::FdHandler {
       fds.push_back(received.at(0));
     } else if (auto* closed = std::get_if<model::CloseListener>(&*message)) {
       journal_.add("lb close " + closed->socket.address + ":" + std::to_string(closed->socket.bound_port));
+    } else if (auto* asked = std::get_if<model::StreamsRequest>(&*message)) {
+      if (auto_answer) send(model::Streams{asked->id, 7, {}});
+    } else if (auto* wanted = std::get_if<model::FramesRequest>(&*message)) {
+      if (auto_answer) send(model::Frames{wanted->id, {"a frame"}});
     } else if (auto* whole = std::get_if<model::Snapshot>(&*message)) {
       snapshot = whole->snapshot;
       groups.clear();

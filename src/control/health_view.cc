@@ -36,6 +36,9 @@ TargetHealthRow HealthView::resolve(const std::string& group_arn, const Key& key
   row.state = target->second.state;
   row.reason = target->second.reason;
   row.description = target->second.description;
+  row.anomaly_known = target->second.anomaly_known;
+  row.anomalous = target->second.anomalous;
+  row.mitigated = target->second.mitigated;
   return row;
 }
 

@@ -21,6 +21,9 @@ struct TargetHealthRow {
   model::TargetState state = model::TargetState::Initial;
   model::HealthReason reason = model::HealthReason::None;
   std::string description;  // AWS's words; empty when healthy
+  bool anomaly_known = false;  // anomaly detection looks at it
+  bool anomalous = false;
+  bool mitigated = false;
 };
 
 class HealthView {

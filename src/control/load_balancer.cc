@@ -33,7 +33,7 @@ bool in_host_network(store::Store& store, const Json& balancer) {
 }  // namespace
 
 LoadBalancers::LoadBalancers(Context& context, BalancerProcesses& processes)
-    : context_(context), processes_(processes), firewalls_(context.store) {}
+    : context_(context), processes_(processes), firewalls_(context.store), queries_(context.loop) {}
 
 LoadBalancers::~LoadBalancers() {
   // The processes go on; only our ends are closed.
@@ -66,10 +66,13 @@ StepResult LoadBalancers::step(const std::string& arn) {
   if (auto end = ensure_link(arn, b)) return *end;
   ensure_sockets(arn, *document, b);
   firewalls_.invalidate();
-  SnapshotInputs inputs{context_.store, context_.health, firewalls_, context_.clock.unix_ms()};
+  const ControllerOptions& options = context_.options;
+  SnapshotInputs inputs{context_.store, context_.health, firewalls_, context_.clock.unix_ms(),
+                        {options.state_dir + "/s3", options.account, options.region}};
   auto snapshot = build_snapshot(inputs, *document);
   std::string error;
   if (snapshot) {
+    make_log_folders(b, *snapshot);
     b.link->set_wanted(std::move(*snapshot));
   } else {
     error = snapshot.error().message;
@@ -77,6 +80,15 @@ StepResult LoadBalancers::step(const std::string& arn) {
   b.generation = std::max(b.generation, b.link->generation());
   announce_sockets(b);
   return write_state(arn, b, error);
+}
+
+// A folder that cannot be made costs the records, and no request.
+void LoadBalancers::make_log_folders(Balancer& b, const model::RoutingSnapshot& snapshot) {
+  for (const model::LogFiles* log : {&snapshot.access_log, &snapshot.connection_log, &snapshot.health_check_log}) {
+    if (log->directory.empty() || !b.log_folders.insert(log->directory).second) continue;
+    auto made = make_log_folder(log->directory, context_.options.lb_user);
+    if (!made) log_warning(made.error().message + "; the records of this log are lost");
+  }
 }
 
 std::optional<StepResult> LoadBalancers::ensure_address(const std::string& arn, Json& document) {

@@ -19,6 +19,7 @@
 
 #include "control/balancer_link.h"
 #include "control/balancer_process.h"
+#include "control/balancer_queries.h"
 #include "control/context.h"
 #include "control/firewall.h"
 #include "control/work_queue.h"
@@ -50,6 +51,9 @@ class LoadBalancers {
     int fd = -1;
   };
   std::vector<model::ListenerSocket> sockets(const std::string& arn) const;
+  // Asks the balancer; nullopt when there is none, or it does not answer.
+  void streams(const std::string& arn, model::StreamsRequest request, BalancerQueries::Done<model::Streams> done);
+  void frames(const std::string& arn, model::FramesRequest request, BalancerQueries::Done<model::Frames> done);
 
  private:
   struct Balancer;
@@ -64,6 +68,7 @@ class LoadBalancers {
   std::optional<StepResult> ensure_link(const std::string& arn, Balancer& b);
   Result<void> create_interfaces(const std::string& arn, const nlohmann::json& document,
                                  const std::vector<std::string>& subnets);
+  void make_log_folders(Balancer& b, const model::RoutingSnapshot& snapshot);
   void ensure_sockets(const std::string& arn, const nlohmann::json& document, Balancer& b);
   void bind_vpc_socket(const std::string& arn, Balancer& b, const model::ListenerSocket& wanted);
   void announce_sockets(Balancer& b);
@@ -83,6 +88,7 @@ class LoadBalancers {
   Context& context_;
   BalancerProcesses& processes_;
   Firewalls firewalls_;
+  BalancerQueries queries_;
   std::map<std::string, std::unique_ptr<Balancer>> balancers_;
 };
 

@@ -30,6 +30,8 @@ BalancerLink::Events LoadBalancers::link_events(const std::string& arn) {
           .on_health = [this](const auto& health) { context_.health.update(health); },
           .on_drained = [this](const auto& drained) { on_drained(drained); },
           .on_stats = [this, arn](const auto& stats) { on_stats(arn, stats); },
+          .on_streams = [this](const auto& streams) { queries_.on_streams(streams); },
+          .on_frames = [this](const auto& frames) { queries_.on_frames(frames); },
           .on_close =
               [this, arn](const std::string& why) {
                 log_info("balancer link closed arn=" + arn + " why=" + why);
@@ -107,6 +109,22 @@ bool LoadBalancers::settled() const {
 const model::Stats* LoadBalancers::stats(const std::string& arn) const {
   auto found = balancers_.find(arn);
   return found != balancers_.end() && found->second->has_stats ? &found->second->stats : nullptr;
+}
+
+void LoadBalancers::streams(const std::string& arn, model::StreamsRequest request,
+                            BalancerQueries::Done<model::Streams> done) {
+  auto found = balancers_.find(arn);
+  if (found == balancers_.end() || !found->second->link || !found->second->link->welcomed()) return done(std::nullopt);
+  request.id = queries_.wait_streams(std::move(done));
+  if (request.id != 0) found->second->link->ask(request);
+}
+
+void LoadBalancers::frames(const std::string& arn, model::FramesRequest request,
+                           BalancerQueries::Done<model::Frames> done) {
+  auto found = balancers_.find(arn);
+  if (found == balancers_.end() || !found->second->link || !found->second->link->welcomed()) return done(std::nullopt);
+  request.id = queries_.wait_frames(std::move(done));
+  if (request.id != 0) found->second->link->ask(request);
 }
 
 int LoadBalancers::pid(const std::string& arn) const {

@@ -7,6 +7,7 @@
 
 #include "control/firewall.h"
 #include "control/health_view.h"
+#include "control/log_folders.h"
 #include "model/snapshot.h"
 #include "store/store.h"
 
@@ -17,6 +18,7 @@ struct SnapshotInputs {
   const HealthView& health;  // last known health becomes Target::last_state
   Firewalls& firewalls;
   int64_t now_ms = 0;
+  LogPlaces logs = {};       // empty root: no logs
 };
 
 // Generation is left 0: the link numbers what it sends. Key files are read; a key that cannot be read is an

@@ -59,6 +59,16 @@ Code code_of_reset(http::h2::ErrorCode code) {
   }
 }
 
+int parse_status(std::string_view value) {
+  if (value.empty() || value.size() > 3) return -1;
+  int code = 0;
+  for (char c : value) {
+    if (c < '0' || c > '9') return -1;
+    code = code * 10 + (c - '0');
+  }
+  return code <= 127 ? code : -1;
+}
+
 bool is_grpc_content_type(std::string_view value) {
   constexpr std::string_view kType = "application/grpc";
   if (!value.starts_with(kType)) return false;
@@ -66,19 +76,22 @@ bool is_grpc_content_type(std::string_view value) {
 }
 
 std::optional<Duration> parse_timeout(std::string_view value) {
-  if (value.size() < 2 || value.size() > 9) return std::nullopt;
+  if (value.size() < 2 || value.size() > 9 || value[0] < '0' || value[0] > '9') return std::nullopt;
   auto number = parse_int(value.substr(0, value.size() - 1));
   if (!number) return std::nullopt;
   using namespace std::chrono;
+  Duration unit;
   switch (value.back()) {
-    case 'H': return hours(*number);
-    case 'M': return minutes(*number);
-    case 'S': return seconds(*number);
-    case 'm': return milliseconds(*number);
-    case 'u': return microseconds(*number);
-    case 'n': return nanoseconds(*number);
+    case 'H': unit = hours(1); break;
+    case 'M': unit = minutes(1); break;
+    case 'S': unit = seconds(1); break;
+    case 'm': unit = milliseconds(1); break;
+    case 'u': unit = microseconds(1); break;
+    case 'n': unit = nanoseconds(1); break;
     default: return std::nullopt;
   }
+  // Eight digits of hours are more nanoseconds than 64 bits hold.
+  return *number > Duration::max() / unit ? Duration::max() : *number * unit;
 }
 
 std::string encode_message(std::string_view text, size_t bytes_max) {
@@ -138,15 +151,27 @@ std::optional<ServingStatus> parse_health_response(std::string_view message) {
 }
 
 std::string health_request(std::string_view service) {
-  service = service.substr(0, 127);
   std::string body;
   if (!service.empty()) {
     body.push_back(0x0a);
-    body.push_back(static_cast<char>(service.size()));
+    size_t size = service.size();
+    for (; size >= 0x80; size >>= 7) body.push_back(static_cast<char>(0x80 | (size & 0x7f)));
+    body.push_back(static_cast<char>(size));
     body.append(service);
   }
-  std::string out{0, 0, 0, 0, static_cast<char>(body.size())};
+  std::string out(1, 0);
+  for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<char>(body.size() >> shift));
   return out + body;
+}
+
+std::string_view to_string(ServingStatus status) {
+  switch (status) {
+    case ServingStatus::Unknown: return "UNKNOWN";
+    case ServingStatus::Serving: return "SERVING";
+    case ServingStatus::NotServing: return "NOT_SERVING";
+    case ServingStatus::ServiceUnknown: return "SERVICE_UNKNOWN";
+  }
+  return "UNKNOWN";
 }
 
 }  // namespace weir::grpc

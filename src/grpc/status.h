@@ -23,6 +23,9 @@ std::string_view to_decimal(Code code);    // "14", static storage
 Code code_of_http_status(int status);
 Code code_of_reset(http::h2::ErrorCode code);
 
+// Of grpc-status; -1: not a number from 0 to 127.
+int parse_status(std::string_view value);
+
 // True for "application/grpc", also with "+proto" and the like, not for grpc-web.
 bool is_grpc_content_type(std::string_view value);
 
@@ -37,6 +40,7 @@ bool matches_codes(std::string_view matcher, int code);
 
 // grpc.health.v1.HealthCheckResponse in one gRPC message (5-byte prefix); nullopt when it is not one.
 enum class ServingStatus : uint8_t { Unknown = 0, Serving = 1, NotServing = 2, ServiceUnknown = 3 };
+std::string_view to_string(ServingStatus status);  // "NOT_SERVING"
 std::optional<ServingStatus> parse_health_response(std::string_view message);
 // A grpc.health.v1.HealthCheckRequest for `service`, with its prefix.
 std::string health_request(std::string_view service);

@@ -39,9 +39,17 @@ TEST(GrpcTimeout, ParsesEveryUnitAndRefusesTheRest) {
   EXPECT_EQ(parse_timeout("99999999m"), Duration(99999999ms));
   EXPECT_EQ(parse_timeout("5u"), Duration(5us));
   EXPECT_EQ(parse_timeout("6n"), Duration(6ns));
-  for (const char* bad : {"", "S", "1", "123456789S", "-1S", "1x", "1.5S", " 1S"}) {
+  EXPECT_EQ(parse_timeout("00000001S"), Duration(1s));
+  for (const char* bad : {"", "S", "1", "123456789S", "-1S", "-0S", "+1S", "1x", "1.5S", " 1S"}) {
     EXPECT_FALSE(parse_timeout(bad)) << bad;
   }
+}
+
+TEST(GrpcTimeout, OfEightDigitsOfHoursIsTheLongestAndNeverNegative) {
+  EXPECT_EQ(parse_timeout("99999999H"), Duration::max());
+  EXPECT_EQ(parse_timeout("2562048H"), Duration::max());
+  EXPECT_EQ(parse_timeout("2562047H"), Duration(std::chrono::hours(2562047)));
+  EXPECT_EQ(parse_timeout("99999999M"), Duration(std::chrono::minutes(99999999)));
 }
 
 TEST(GrpcMessage, PercentEncodesWhatIsNotPrintable) {

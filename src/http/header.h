@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -27,28 +28,44 @@ uint32_t field_hash(std::string_view name, std::string_view value);
 struct Field {
   std::string_view name;
   std::string_view value;
-  uint32_t hash = 0;  // field_hash(name, value), or 0 when not computed yet
+  uint32_t hash = 0;  // field_hash(name, value), or 0 when not computed yet; of a unique field: see there
   Token token = Token::Other;
   bool never_indexed = false;  // RFC 7541 §6.2.3: an intermediary must keep it
+  bool unique = false;         // will not come again: neither looked up nor entered into a table. `hash` is the id of
+                               // the name among the known ones (known_names.h); 0: none, or that of the token
+  bool odd_name = false;       // the name has other characters than letters, digits and '-'
 };
+
+// Whether `text` is this literal; short ones are compared as numbers.
+template <size_t size>
+constexpr bool is(std::string_view text, const char (&literal)[size]) {
+  return text.size() == size - 1 && __builtin_memcmp(text.data(), literal, size - 1) == 0;
+}
+
+constexpr uint64_t token_bit(Token token) { return uint64_t{1} << static_cast<unsigned>(token); }
+
+class HeaderRun;
 
 // One decoded header block. Reused from block to block, so that it does not allocate in steady state.
 struct HeaderList {
+  HeaderRun* run = nullptr;  // the fields that come first; nullptr: they stand in `fields`, too
   std::vector<Field> fields;
   size_t list_size = 0;      // RFC 9113 §6.5.2: names + values + 32 per field
   bool too_large = false;    // over the limit: the rest was decoded (table state is right) but dropped
   bool malformed = false;    // RFC 9113 §8.2.1: a name or value with forbidden characters
   void clear() {
     fields.clear();
+    run = nullptr;
     list_size = 0;
     too_large = malformed = false;
   }
-  const Field* find(Token token) const {
-    for (const Field& f : fields) {
-      if (f.token == token) return &f;
-    }
-    return nullptr;
-  }
+  // Puts the run's fields in front of the others, so that they may be changed.
+  void unfold();
+  size_t size() const;
+  template <class F>
+  void for_each(F&& f) const;  // f(field), in order
+  uint64_t tokens() const;  // token_bit() of every field
+  const Field* find(Token token) const;  // the first one; not for Token::Other
 };
 
 }  // namespace weir::http

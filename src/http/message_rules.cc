@@ -1,5 +1,7 @@
 #include "http/message_rules.h"
 
+#include "http/header_run.h"
+
 namespace weir::http {
 
 namespace {
@@ -38,7 +40,47 @@ bool check_regular(const Field& f, MessageHead& out) {
   }
 }
 
-bool take_once(const Field& f, unsigned& seen, std::string_view& out) {
+// One of those that check_regular() looks at.
+bool is_restricted(const Field& f) { return f.token >= Token::Connection && f.token <= Token::ContentLength; }
+
+bool take_status(const Field& f, MessageHead& out) {
+  if (f.token != Token::Status || out.status != 0 || f.value.size() != 3) return false;
+  for (char c : f.value) {
+    if (c < '0' || c > '9') return false;
+    out.status = out.status * 10 + (c - '0');
+  }
+  return out.status >= 100;
+}
+
+// Characters of a request target that no parser behind may read as its end, or as a fragment's begin.
+bool good_path(std::string_view path) {
+  for (char c : path) {
+    auto byte = static_cast<uint8_t>(c);
+    if (byte <= ' ' || byte == 0x7f || byte == '#') return false;
+  }
+  return true;
+}
+
+// RFC 9113 §8.3.1: no userinfo; and nothing that ends an authority.
+bool good_authority(std::string_view authority) {
+  for (char c : authority) {
+    auto byte = static_cast<uint8_t>(c);
+    if (byte <= ' ' || byte == 0x7f || c == '@' || c == '/' || c == '\\' || c == '?' || c == '#') return false;
+  }
+  return true;
+}
+
+// Methods and schemes: letters, digits and what tokens have besides, as far as a method or scheme of RFC 9110 does.
+bool good_word(std::string_view word) {
+  for (char c : word) {
+    bool good = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+                c == '+' || c == '.';
+    if (!good) return false;
+  }
+  return !word.empty();
+}
+
+bool take_once(const Field& f, uint32_t& seen, std::string_view& out) {
   unsigned bit = 1u << static_cast<unsigned>(f.token);
   if (seen & bit) return false;
   seen |= bit;
@@ -46,58 +88,66 @@ bool take_once(const Field& f, unsigned& seen, std::string_view& out) {
   return true;
 }
 
-bool take_request_pseudo(const Field& f, unsigned& seen, MessageHead& out) {
+bool take_request_pseudo(const Field& f, uint32_t& seen, MessageHead& out) {
   switch (f.token) {
-    case Token::Method: return take_once(f, seen, out.method);
-    case Token::Scheme: return take_once(f, seen, out.scheme);
-    case Token::Path: return take_once(f, seen, out.path);
-    case Token::Authority: return take_once(f, seen, out.authority);
+    case Token::Method: return take_once(f, seen, out.method) && good_word(f.value);
+    case Token::Scheme: return take_once(f, seen, out.scheme) && good_word(f.value);
+    case Token::Path: return take_once(f, seen, out.path) && good_path(f.value);
+    case Token::Authority: return take_once(f, seen, out.authority) && good_authority(f.value);
     default: return false;
   }
 }
 
 }  // namespace
 
-bool check_request(const HeaderList& list, MessageHead& out) {
-  unsigned seen = 0;
-  bool regular = false;
-  for (const Field& f : list.fields) {
-    if (is_pseudo_name(f)) {
-      if (regular || !take_request_pseudo(f, seen, out)) return false;
-    } else {
-      regular = true;
-      if (f.token >= Token::Connection && f.token <= Token::ContentLength && !check_regular(f, out)) return false;
-    }
+void RequestCheck::add(const Field& f) {
+  if (is_pseudo_name(f)) {
+    good = good && !regular && take_request_pseudo(f, seen, head);
+  } else {
+    regular = true;
+    if (is_restricted(f)) good = good && check_regular(f, head);
   }
-  constexpr unsigned kNeeded = 1u << static_cast<unsigned>(Token::Method) |
+}
+
+bool RequestCheck::complete() const {
+  constexpr uint32_t kNeeded = 1u << static_cast<unsigned>(Token::Method) |
                                1u << static_cast<unsigned>(Token::Scheme) | 1u << static_cast<unsigned>(Token::Path);
-  if ((seen & kNeeded) != kNeeded || out.method.empty() || out.path.empty()) return false;
-  return out.path[0] == '/' || (out.path == "*" && out.method == "OPTIONS");
+  if (!good || (seen & kNeeded) != kNeeded || head.method.empty() || head.path.empty()) return false;
+  return head.path[0] == '/' || (head.path == "*" && head.method == "OPTIONS");
+}
+
+void ResponseCheck::add(const Field& f) {
+  if (is_pseudo_name(f)) {
+    good = good && !regular && take_status(f, head);
+  } else {
+    regular = true;
+    if (is_restricted(f)) good = good && check_regular(f, head);
+  }
+}
+
+bool good_in_trailers(const Field& f) {
+  MessageHead unused;
+  return !is_pseudo_name(f) && (f.token == Token::ContentLength || !is_restricted(f) || check_regular(f, unused));
+}
+
+bool check_request(const HeaderList& list, MessageHead& out) {
+  RequestCheck check = list.run != nullptr ? list.run->request() : RequestCheck{};
+  for (const Field& f : list.fields) check.add(f);
+  out = check.head;
+  return check.complete();
 }
 
 bool check_response(const HeaderList& list, MessageHead& out) {
-  bool regular = false;
-  for (const Field& f : list.fields) {
-    if (is_pseudo_name(f)) {
-      if (regular || f.token != Token::Status || out.status != 0 || f.value.size() != 3) return false;
-      for (char c : f.value) {
-        if (c < '0' || c > '9') return false;
-        out.status = out.status * 10 + (c - '0');
-      }
-      if (out.status < 100) return false;
-    } else {
-      regular = true;
-      if (f.token >= Token::Connection && f.token <= Token::ContentLength && !check_regular(f, out)) return false;
-    }
-  }
-  return out.status != 0;
+  ResponseCheck check = list.run != nullptr ? list.run->response() : ResponseCheck{};
+  for (const Field& f : list.fields) check.add(f);
+  out = check.head;
+  return check.good && check.head.status != 0;
 }
 
 bool check_trailers(const HeaderList& list) {
-  MessageHead unused;
+  if (list.run != nullptr && !list.run->good_as_trailers()) return false;
   for (const Field& f : list.fields) {
-    if (is_pseudo_name(f)) return false;
-    if (f.token != Token::ContentLength && !check_regular(f, unused)) return false;
+    if (!good_in_trailers(f)) return false;
   }
   return true;
 }

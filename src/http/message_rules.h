@@ -14,12 +14,31 @@ struct MessageHead {
   int64_t content_length = -1;
 };
 
-// §8.3.1: pseudo-header fields first, each once, :method, :scheme and :path present, :path not empty and
-// starting with '/' (or "*"), no connection-specific fields (§8.2.2), te only "trailers". CONNECT is refused.
+// The check of a request head, field by field.
+struct RequestCheck {
+  MessageHead head;
+  uint32_t seen = 0;     // pseudo-header fields, by token
+  bool regular = false;  // a regular field came
+  bool good = true;
+  void add(const Field& field);
+  bool complete() const;
+};
+// Likewise of a response head.
+struct ResponseCheck {
+  MessageHead head;
+  bool regular = false;
+  bool good = true;
+  void add(const Field& field);
+};
+
+// §8.3.1: pseudo-header fields first, each once, :method, :scheme and :path present, :path not empty and starting
+// with '/' (or "*") without blanks, control characters and '#', no userinfo in :authority; no connection-specific
+// fields (§8.2.2), te only "trailers". CONNECT is refused.
 bool check_request(const HeaderList& list, MessageHead& out);
 // §8.3.2: exactly one :status of three digits, first.
 bool check_response(const HeaderList& list, MessageHead& out);
-// §8.1: no pseudo-header fields.
+// Whether a field may stand in trailers (§8.1: no pseudo-header fields).
+bool good_in_trailers(const Field& field);
 bool check_trailers(const HeaderList& list);
 
 }  // namespace weir::http

@@ -42,6 +42,25 @@ TEST(MessageRules, AStarIsForOptionsOnly) {
   EXPECT_FALSE(request({{":method", "GET"}, {":scheme", "http"}, {":path", "*"}}, b));
 }
 
+TEST(MessageRules, TextThatAnotherParserWouldReadDifferentlyIsRefused) {
+  auto with = [](const char* method, const char* scheme, const char* path, const char* authority) {
+    MessageHead head;
+    return request({{":method", method}, {":scheme", scheme}, {":path", path}, {":authority", authority}}, head);
+  };
+  EXPECT_TRUE(with("POST", "https", "/a.B/C?x=%20y;z=[1]", "[::1]:443"));
+  EXPECT_TRUE(with("VERSION-CONTROL", "http", "/", "a_b.example:1"));
+  for (const char* path : {"/a b", "/a\tb", "/a#b", "/a\x01", "/a\x7f", "/ HTTP/1.1", "a", "http://x/", "//\n"}) {
+    EXPECT_FALSE(with("POST", "https", path, "a")) << path;
+  }
+  for (const char* authority : {"user@a", "a b", "a/b", "a?b", "a#b", "a\\b", "a\x01"}) {
+    EXPECT_FALSE(with("POST", "https", "/", authority)) << authority;
+  }
+  for (const char* word : {"", "PO ST", "POST\r", "GET /x", "G\x7f", "a:b", "a/b"}) {
+    EXPECT_FALSE(with(word, "https", "/", "a")) << word;
+    EXPECT_FALSE(with("POST", word, "/", "a")) << word;
+  }
+}
+
 TEST(MessageRules, LengthsMustBeNumbersThatAgree) {
   auto length = [](const char* a, const char* b) {
     MessageHead head;

@@ -11,6 +11,7 @@ struct Entry {
   uint32_t hash;
   Token token;
   bool never_indexed;
+  bool unique;
 };
 }  // namespace
 
@@ -20,7 +21,7 @@ void pack_fields(std::span<const Field> fields, Buffer& out) {
   uint8_t* p = out.reserve(bytes);
   for (const Field& f : fields) {
     Entry entry{static_cast<uint32_t>(f.name.size()), static_cast<uint32_t>(f.value.size()), f.hash, f.token,
-                f.never_indexed};
+                f.never_indexed, f.unique};
     std::memcpy(p, &entry, sizeof entry);
     p += sizeof entry;
     if (!f.name.empty()) std::memcpy(p, f.name.data(), f.name.size());
@@ -42,7 +43,7 @@ void unpack_fields(std::span<const uint8_t> packed, std::vector<Field>& out) {
     p += entry.name_size;
     std::string_view value(reinterpret_cast<const char*>(p), entry.value_size);
     p += entry.value_size;
-    out.push_back({name, value, entry.hash, entry.token, entry.never_indexed});
+    out.push_back({name, value, entry.hash, entry.token, entry.never_indexed, entry.unique});
   }
 }
 

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "base/clock.h"
+#include "net/sockets.h"
 
 namespace weir::net {
 
@@ -47,6 +48,8 @@ class Timer {
 class Loop {
  public:
   virtual ~Loop() = default;
+  // The world whose descriptors this loop watches.
+  Sockets& sockets() const { return sockets_; }
   // Time of this turn; it stands still within a turn.
   virtual TimePoint now() const = 0;
   virtual void watch(int fd, uint32_t events, FdHandler* handler) = 0;
@@ -67,10 +70,14 @@ class Loop {
   virtual void run() = 0;
 
  protected:
+  explicit Loop(Sockets& sockets = system_sockets()) : sockets_(sockets) {}
   // For implementations: a timer's state belongs to the loop it is armed on.
   static Loop*& loop_of(Timer& timer) { return timer.loop_; }
   static TimePoint& due_of(Timer& timer) { return timer.due_; }
   static void fire(Timer& timer) { timer.callback_(); }
+
+ private:
+  Sockets& sockets_;
 };
 
 std::unique_ptr<Loop> make_epoll_loop(const Clock& clock);

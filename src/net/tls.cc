@@ -1,218 +1,336 @@
 #include "net/tls.h"
 
+#include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <cstring>
+#include <mutex>
+#include <shared_mutex>
+
+#include "base/assert.h"
+#include "net/tls_certificates.h"
+#include "net/tls_io.h"
+#include "net/transport.h"
 
 namespace weir::net {
 
+// The BIO between OpenSSL and a Transport: reads what the transport received, writes records for it to send.
+struct TlsBio {
+  static TlsIo& of(const SSL* ssl) { return *static_cast<TlsIo*>(BIO_get_data(SSL_get_rbio(ssl))); }
+  static int read(BIO* bio, char* bytes, int size) {
+    auto* io = static_cast<TlsIo*>(BIO_get_data(bio));
+    BIO_clear_retry_flags(bio);
+    if (io->in_left == 0) {
+      BIO_set_retry_read(bio);
+      return -1;
+    }
+    size_t n = std::min(static_cast<size_t>(size), io->in_left);
+    std::memcpy(bytes, io->in, n);
+    io->in += n;
+    io->in_left -= n;
+    return static_cast<int>(n);
+  }
+  static int write(BIO* bio, const char* bytes, int size) {
+    auto* io = static_cast<TlsIo*>(BIO_get_data(bio));
+    BIO_clear_retry_flags(bio);
+    io->out.append(bytes, static_cast<size_t>(size));
+    return size;
+  }
+  static long control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+  static BIO_METHOD* method() {
+    static BIO_METHOD* m = [] {
+      BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "weir transport");
+      WEIR_ASSERT(made != nullptr);
+      BIO_meth_set_read(made, read);
+      BIO_meth_set_write(made, write);
+      BIO_meth_set_ctrl(made, control);
+      return made;
+    }();
+    return m;
+  }
+  // Null when memory is short.
+  static SSL* attach(SSL* ssl, TlsIo& io) {
+    BIO* bio = ssl == nullptr ? nullptr : BIO_new(method());
+    if (bio == nullptr) {
+      SSL_free(ssl);
+      return nullptr;
+    }
+    BIO_set_data(bio, &io);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl, bio, bio);
+    return ssl;
+  }
+};
+
 namespace {
 
-// Freed blocks wait per thread and size class; the size stands in front of each block.
-constexpr size_t kHeadBytes = 16;
-constexpr int kClasses = 12;  // 32 B … 64 KiB
-constexpr size_t kSmallest = 32;
-constexpr size_t kKeptPerClass = 256;
+constexpr unsigned char kAlpnH2[] = {2, 'h', '2'};
+// One ticket per handshake: gRPC clients open few connections, and each resumption brings the next ticket.
+constexpr size_t kTicketsPerHandshake = 1;
 
-struct FreeLists {
-  void* first[kClasses] = {};
-  size_t count[kClasses] = {};
-};
-thread_local FreeLists t_free;
-
-// Gives a thread's blocks back when it ends; later frees of that thread (OpenSSL's own) go to the heap. Apart
-// from the lists, so that these need no guard on the hot path; touched when a block comes from the heap.
-struct FreeListsEnd {
-  bool touched = false;
-  ~FreeListsEnd() {
-    for (int c = 0; c < kClasses; ++c) {
-      while (t_free.first[c] != nullptr) {
-        char* block = static_cast<char*>(t_free.first[c]);
-        std::memcpy(&t_free.first[c], block + kHeadBytes, sizeof(void*));
-        std::free(block);
-      }
-      t_free.count[c] = kKeptPerClass;
-    }
+// Key exchange groups, by preference; those that this OpenSSL does not know are left out.
+void set_groups(SSL_CTX* ctx, const std::vector<std::string>& groups) {
+  std::string known;
+  for (const std::string& group : groups) {
+    if (SSL_CTX_set1_groups_list(ctx, group.c_str()) == 1) known += (known.empty() ? "" : ":") + group;
   }
-};
-thread_local FreeListsEnd t_free_end;
-
-int class_of(size_t bytes) {
-  int c = 0;
-  for (size_t size = kSmallest; size < bytes; size <<= 1) ++c;
-  return c;
-}
-
-void* pool_malloc(size_t bytes, const char*, int) {
-  int c = class_of(bytes);
-  char* block;
-  if (c < kClasses && t_free.first[c] != nullptr) {
-    block = static_cast<char*>(t_free.first[c]);
-    std::memcpy(&t_free.first[c], block + kHeadBytes, sizeof(void*));
-    --t_free.count[c];
-  } else {
-    t_free_end.touched = true;
-    size_t size = c < kClasses ? kSmallest << c : bytes;
-    block = static_cast<char*>(std::malloc(size + kHeadBytes));
-    if (block == nullptr) return nullptr;
-  }
-  std::memcpy(block, &bytes, sizeof bytes);
-  return block + kHeadBytes;
-}
-
-void pool_free(void* pointer, const char*, int) {
-  if (pointer == nullptr) return;
-  char* block = static_cast<char*>(pointer) - kHeadBytes;
-  size_t bytes;
-  std::memcpy(&bytes, block, sizeof bytes);
-  int c = class_of(bytes);
-  if (c >= kClasses || t_free.count[c] >= kKeptPerClass) {
-    std::free(block);
-    return;
-  }
-  std::memcpy(block + kHeadBytes, &t_free.first[c], sizeof(void*));
-  t_free.first[c] = block;
-  ++t_free.count[c];
-}
-
-void* pool_realloc(void* pointer, size_t bytes, const char* file, int line) {
-  if (pointer == nullptr) return pool_malloc(bytes, file, line);
-  size_t old;
-  std::memcpy(&old, static_cast<char*>(pointer) - kHeadBytes, sizeof old);
-  void* fresh = pool_malloc(bytes, file, line);
-  if (fresh == nullptr) return nullptr;
-  std::memcpy(fresh, pointer, old < bytes ? old : bytes);
-  pool_free(pointer, file, line);
-  return fresh;
-}
-
-std::string openssl_reason() {
-  char text[256] = "unknown error";
-  if (unsigned long code = ERR_get_error(); code != 0) ERR_error_string_n(code, text, sizeof text);
+  if (!known.empty()) SSL_CTX_set1_groups_list(ctx, known.c_str());
   ERR_clear_error();
-  return text;
 }
 
-struct CtxFree {
-  void operator()(SSL_CTX* ctx) const { SSL_CTX_free(ctx); }
-};
-using CtxPtr = std::unique_ptr<SSL_CTX, CtxFree>;
-struct BioFree {
-  void operator()(BIO* bio) const { BIO_free(bio); }
-};
-using BioPtr = std::unique_ptr<BIO, BioFree>;
-
-Result<void> load_certificate(SSL_CTX* ctx, const TlsCertificate& c) {
-  BioPtr chain(BIO_new_mem_buf(c.chain_pem.data(), static_cast<int>(c.chain_pem.size())));
-  X509* leaf = PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr);
-  if (leaf == nullptr) return fail("certificate does not parse: " + openssl_reason());
-  int used = SSL_CTX_use_certificate(ctx, leaf);
-  X509_free(leaf);
-  if (used != 1) return fail("certificate is refused: " + openssl_reason());
-  while (X509* next = PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr)) {
-    if (SSL_CTX_add0_chain_cert(ctx, next) != 1) {
-      X509_free(next);
-      return fail("chain certificate is refused: " + openssl_reason());
-    }
-  }
-  ERR_clear_error();
-  BioPtr key_bio(BIO_new_mem_buf(c.key_pem.data(), static_cast<int>(c.key_pem.size())));
-  EVP_PKEY* key = PEM_read_bio_PrivateKey(key_bio.get(), nullptr, nullptr, nullptr);
-  if (key == nullptr) return fail("private key does not parse: " + openssl_reason());
-  used = SSL_CTX_use_PrivateKey(ctx, key);
-  EVP_PKEY_free(key);
-  if (used != 1 || SSL_CTX_check_private_key(ctx) != 1) {
-    return fail("private key does not belong to the certificate: " + openssl_reason());
-  }
-  return {};
+// Counts what a peer wants once the handshake is done. Each KeyUpdate passes one step of the handshake's machine in
+// this state. Above the limit the rest of what was received is withheld: the connection is over.
+void note_late_message(const SSL* ssl, int where, int value) {
+  OSSL_HANDSHAKE_STATE state = SSL_get_state(ssl);
+  bool key_update = where != SSL_CB_WRITE_ALERT && (state == TLS_ST_SR_KEY_UPDATE || state == TLS_ST_CR_KEY_UPDATE);
+  bool renegotiation = where == SSL_CB_WRITE_ALERT && (value & 0xff) == SSL_AD_NO_RENEGOTIATION;
+  if (!key_update && !renegotiation) return;
+  TlsIo& io = TlsBio::of(ssl);
+  if (++io.late_messages > Transport::kLateMessagesMax) io.in_left = 0;
 }
 
-int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
-                unsigned int in_size, void*) {
-  static constexpr unsigned char kH2[] = {2, 'h', '2'};
-  auto* chosen = const_cast<unsigned char**>(out);
-  if (SSL_select_next_proto(chosen, out_size, kH2, sizeof kH2, in, in_size) != OPENSSL_NPN_NEGOTIATED) {
-    return SSL_TLSEXT_ERR_ALERT_FATAL;  // no_application_protocol (RFC 7301 §3.2)
+// level: OpenSSL's security level. 0 permits what TLS 1.0 and 1.1 need (SHA-1 in signatures).
+Result<SslContextPtr> make_ssl_context(const SSL_METHOD* method, const TlsRules& rules, int level) {
+  SslContextPtr ctx(SSL_CTX_new(method));
+  if (!ctx) return openssl_failure("SSL_CTX_new");
+  SSL_CTX_set_security_level(ctx.get(), level);
+  SSL_CTX_set_min_proto_version(ctx.get(), rules.version_min);
+  SSL_CTX_set_max_proto_version(ctx.get(), rules.version_max);
+  // SSL_CTX_set_cipher_list wants one at least, even where only TLS 1.3 is spoken.
+  std::string ciphers = rules.ciphers.empty() ? "ECDHE-ECDSA-AES128-GCM-SHA256" : rules.ciphers;
+  ciphers += ":@SECLEVEL=" + std::to_string(level);  // else the list brings the system's level back
+  if (SSL_CTX_set_cipher_list(ctx.get(), ciphers.c_str()) != 1) return openssl_failure("cipher suites " + ciphers);
+  if (!rules.suites.empty() && SSL_CTX_set_ciphersuites(ctx.get(), rules.suites.c_str()) != 1) {
+    return openssl_failure("cipher suites " + rules.suites);
   }
-  return SSL_TLSEXT_ERR_OK;
-}
-
-bool name_matches(std::string_view pattern, std::string_view host) {
-  if (!pattern.starts_with("*."))
-    return pattern.size() == host.size() && strncasecmp(pattern.data(), host.data(), host.size()) == 0;
-  size_t dot = host.find('.');
-  if (dot == std::string_view::npos || dot == 0) return false;
-  std::string_view rest = host.substr(dot);
-  pattern.remove_prefix(1);
-  return pattern.size() == rest.size() && strncasecmp(pattern.data(), rest.data(), rest.size()) == 0;
+  set_groups(ctx.get(), rules.groups);
+  SSL_CTX_set_options(ctx.get(), SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+  SSL_CTX_set_info_callback(ctx.get(), note_late_message);
+  SSL_CTX_set_mode(ctx.get(), SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
+  return ctx;
 }
 
 }  // namespace
 
-void use_pooled_openssl_memory() { CRYPTO_set_mem_functions(pool_malloc, pool_realloc, pool_free); }
+// --- tickets ------------------------------------------------------------------------------------------------
 
-struct TlsServerContext::Impl {
-  struct Entry {
-    CtxPtr ctx;
-    std::vector<std::string> names;
+struct TlsTicketKeys::Impl {
+  struct Key {
+    unsigned char name[16];
+    unsigned char hmac[32];
+    unsigned char aes[32];
   };
-  std::vector<Entry> entries;
+  static_assert(sizeof(Key) == kBytes);
+  std::shared_mutex mutex;
+  Key current;
+  Key previous;
 
-  static int choose_by_sni(SSL* ssl, int*, void* self) {
-    const char* host = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    if (host == nullptr) return SSL_TLSEXT_ERR_OK;
-    for (const Entry& entry : static_cast<Impl*>(self)->entries) {
-      for (const std::string& name : entry.names) {
-        if (!name_matches(name, host)) continue;
-        SSL_set_SSL_CTX(ssl, entry.ctx.get());
-        return SSL_TLSEXT_ERR_OK;
-      }
-    }
-    return SSL_TLSEXT_ERR_OK;
+  static void fill(Key& key) {
+    WEIR_ASSERT(RAND_bytes(reinterpret_cast<unsigned char*>(&key), sizeof key) == 1);
   }
 };
+
+TlsTicketKeys::TlsTicketKeys() : impl_(std::make_unique<Impl>()) {
+  Impl::fill(impl_->current);
+  Impl::fill(impl_->previous);
+}
+
+TlsTicketKeys::~TlsTicketKeys() { OPENSSL_cleanse(&impl_->current, 2 * kBytes); }
+
+void TlsTicketKeys::rotate() {
+  Impl::Key fresh;
+  Impl::fill(fresh);
+  std::unique_lock lock(impl_->mutex);
+  impl_->previous = impl_->current;
+  impl_->current = fresh;
+}
+
+struct TlsTicketCallback {
+  using Key = TlsTicketKeys::Impl::Key;
+
+  // SSL_CTX_set_tlsext_ticket_key_evp_cb(3): 1 go on, 2 go on and issue a new ticket, 0 full handshake, -1 error.
+  static int run(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
+                 int sealing);
+
+  static int init(const Key& key, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac, int sealing) {
+    static EVP_CIPHER* const kAes = EVP_CIPHER_fetch(nullptr, "AES-256-CBC", nullptr);
+    char digest[] = "SHA256";
+    auto* hmac = const_cast<unsigned char*>(key.hmac);
+    const OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, hmac, sizeof key.hmac),
+                                 OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+                                 OSSL_PARAM_construct_end()};
+    if (EVP_CipherInit_ex2(cipher, kAes, key.aes, iv, sealing, nullptr) != 1) return -1;
+    return EVP_MAC_CTX_set_params(mac, params) == 1 ? 1 : -1;
+  }
+};
+
+// --- servers ------------------------------------------------------------------------------------------------
+
+struct TlsServerContext::Impl {
+  Impl(const Clock& clock_in, std::shared_ptr<TlsTicketKeys> tickets_in)
+      : clock(clock_in), tickets(std::move(tickets_in)) {}
+  const Clock& clock;
+  std::shared_ptr<TlsTicketKeys> tickets;
+  CertificateChoice certificates;
+  std::vector<std::string> ids;
+};
+
+struct TlsServerCallbacks {
+  static const TlsServerContext::Impl& impl(SSL* ssl) { return *TlsBio::of(ssl).server->impl_; }
+
+  static int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
+                         unsigned int in_size, void*) {
+    auto* chosen = const_cast<unsigned char**>(out);
+    int result = SSL_select_next_proto(chosen, out_size, kAlpnH2, sizeof kAlpnH2, in, in_size);
+    // Else no_application_protocol (RFC 7301 §3.2).
+    return result == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+  }
+  // Accepts any name: the session then remembers it.
+  static int accept_name(SSL*, int*, void*) { return SSL_TLSEXT_ERR_OK; }
+
+  // Not called when a session is resumed.
+  static int choose_certificate(SSL* ssl, void*) {
+    const TlsServerContext::Impl& self = impl(ssl);
+    int chosen = self.certificates.choose(ssl, self.clock.unix_ms() / 1000);
+    TlsBio::of(ssl).certificate = chosen;
+    if (chosen > 0) SSL_set_SSL_CTX(ssl, self.certificates.context(chosen));
+    return 1;
+  }
+};
+
+int TlsTicketCallback::run(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
+                           int sealing) {
+  TlsTicketKeys::Impl& keys = *TlsServerCallbacks::impl(ssl).tickets->impl_;
+  std::shared_lock lock(keys.mutex);
+  if (sealing) {
+    if (RAND_bytes(iv, EVP_MAX_IV_LENGTH) != 1) return -1;
+    std::memcpy(name, keys.current.name, sizeof keys.current.name);
+    return init(keys.current, iv, cipher, mac, 1);
+  }
+  if (std::memcmp(name, keys.current.name, sizeof keys.current.name) == 0) {
+    return init(keys.current, iv, cipher, mac, 0);
+  }
+  if (std::memcmp(name, keys.previous.name, sizeof keys.previous.name) != 0) return 0;
+  return init(keys.previous, iv, cipher, mac, 0) == 1 ? 2 : -1;
+}
 
 TlsServerContext::TlsServerContext(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 TlsServerContext::~TlsServerContext() = default;
 
-Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(
-    const std::vector<TlsCertificate>& certificates, const std::string& policy) {
+Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(const std::vector<TlsCertificate>& certificates,
+                                                                       const TlsRules& rules, const Clock& clock,
+                                                                       std::shared_ptr<TlsTicketKeys> tickets) {
   if (certificates.empty()) return fail("an HTTPS listener needs a certificate");
-  auto impl = std::make_unique<Impl>();
+  auto impl = std::make_unique<Impl>(clock, std::move(tickets));
+  int level = rules.version_min < TLS1_2_VERSION ? 0 : 1;
   for (const TlsCertificate& certificate : certificates) {
-    CtxPtr ctx(SSL_CTX_new(TLS_server_method()));
-    if (!ctx) return fail("SSL_CTX_new: " + openssl_reason());
-    bool only_13 = policy.find("TLS13-1-3") != std::string::npos;
-    SSL_CTX_set_min_proto_version(ctx.get(), only_13 ? TLS1_3_VERSION : TLS1_2_VERSION);
-    SSL_CTX_set_max_proto_version(ctx.get(), TLS1_3_VERSION);
-    SSL_CTX_set_cipher_list(ctx.get(),
-                            "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-                            "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384");
-    SSL_CTX_set_ciphersuites(ctx.get(),
-                             "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
-    SSL_CTX_set_options(ctx.get(), SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_RENEGOTIATION |
-                                       SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
-    SSL_CTX_set_mode(ctx.get(), SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    WEIR_TRY_ASSIGN(SslContextPtr ctx, make_ssl_context(TLS_server_method(), rules, level));
+    SSL_CTX_set_options(ctx.get(), SSL_OP_CIPHER_SERVER_PREFERENCE);
     static constexpr unsigned char kSessionContext[] = "weir";
     SSL_CTX_set_session_id_context(ctx.get(), kSessionContext, sizeof kSessionContext - 1);
     SSL_CTX_set_session_cache_mode(ctx.get(), SSL_SESS_CACHE_OFF);  // tickets only: no shared cache, no lock
-    SSL_CTX_set_alpn_select_cb(ctx.get(), select_alpn, nullptr);
-    SSL_CTX_set_tlsext_servername_callback(ctx.get(), Impl::choose_by_sni);
-    SSL_CTX_set_tlsext_servername_arg(ctx.get(), impl.get());
-    WEIR_TRY(load_certificate(ctx.get(), certificate));
-    impl->entries.push_back({std::move(ctx), certificate.names});
+    SSL_CTX_set_num_tickets(ctx.get(), kTicketsPerHandshake);
+    SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx.get(), TlsTicketCallback::run);
+    SSL_CTX_set_alpn_select_cb(ctx.get(), TlsServerCallbacks::select_alpn, nullptr);
+    SSL_CTX_set_tlsext_servername_callback(ctx.get(), TlsServerCallbacks::accept_name);
+    SSL_CTX_set_cert_cb(ctx.get(), TlsServerCallbacks::choose_certificate, nullptr);
+    WEIR_TRY(impl->certificates.add(std::move(ctx), certificate));
+    impl->ids.push_back(certificate.id);
   }
   return std::shared_ptr<const TlsServerContext>(new TlsServerContext(std::move(impl)));
 }
 
-ssl_st* TlsServerContext::new_session() const {
-  SSL* ssl = SSL_new(impl_->entries[0].ctx.get());
+const std::string& TlsServerContext::certificate_id(int place) const { return impl_->ids[static_cast<size_t>(place)]; }
+
+ssl_st* TlsServerContext::new_session(TlsIo& io, ssl_session_st*) const {
+  io.server = this;
+  SSL* ssl = TlsBio::attach(SSL_new(impl_->certificates.default_context()), io);
   if (ssl != nullptr) SSL_set_accept_state(ssl);
   return ssl;
+}
+
+// --- clients ------------------------------------------------------------------------------------------------
+
+struct TlsClientContext::Impl {
+  SslContextPtr context;
+
+  // Keeps the latest ticket; true: taken over.
+  static int keep_session(SSL* ssl, SSL_SESSION* session) {
+    TlsIo& io = TlsBio::of(ssl);
+    if (io.fresh_session != nullptr) SSL_SESSION_free(io.fresh_session);
+    io.fresh_session = session;
+    return 1;
+  }
+};
+
+TlsClientContext::TlsClientContext(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+TlsClientContext::~TlsClientContext() = default;
+
+Result<std::shared_ptr<const TlsClientContext>> TlsClientContext::make(const TlsRules& rules) {
+  auto impl = std::make_unique<Impl>();
+  // Level 0: what the target's certificate looks like does not matter, since nobody validates it.
+  WEIR_TRY_ASSIGN(impl->context, make_ssl_context(TLS_client_method(), rules, 0));
+  SSL_CTX* ctx = impl->context.get();
+  SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, nullptr);
+  SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+  SSL_CTX_sess_set_new_cb(ctx, Impl::keep_session);
+  if (SSL_CTX_set_alpn_protos(ctx, kAlpnH2, sizeof kAlpnH2) != 0) return openssl_failure("ALPN");
+  return std::shared_ptr<const TlsClientContext>(new TlsClientContext(std::move(impl)));
+}
+
+ssl_st* TlsClientContext::new_session(TlsIo& io, ssl_session_st* resume) const {
+  SSL* ssl = TlsBio::attach(SSL_new(impl_->context.get()), io);
+  if (ssl == nullptr) return nullptr;
+  if (resume != nullptr) SSL_set_session(ssl, resume);
+  SSL_set_connect_state(ssl);
+  return ssl;
+}
+
+void TlsSessionEnd::operator()(ssl_session_st* session) const { SSL_SESSION_free(session); }
+
+// --- failures -----------------------------------------------------------------------------------------------
+
+std::string_view to_string(TlsFailure failure) {
+  switch (failure) {
+    case TlsFailure::None: return "";
+    case TlsFailure::NotTls: return "not TLS";
+    case TlsFailure::NoSharedVersion: return "no shared version";
+    case TlsFailure::NoSharedCipher: return "no shared cipher";
+    case TlsFailure::NoSharedProtocol: return "no shared protocol";
+    case TlsFailure::PeerAlert: return "refused by the peer";
+    case TlsFailure::PeerClosed: return "closed by the peer";
+    case TlsFailure::Malformed: return "malformed";
+  }
+  return "";
+}
+
+TlsFailure tls_failure_of(unsigned long error_code) {
+  if (ERR_GET_LIB(error_code) != ERR_LIB_SSL) return TlsFailure::Malformed;
+  int reason = ERR_GET_REASON(error_code);
+  if (reason > SSL_AD_REASON_OFFSET) return TlsFailure::PeerAlert;
+  switch (reason) {
+    case SSL_R_HTTP_REQUEST:
+    case SSL_R_HTTPS_PROXY_REQUEST:
+    case SSL_R_UNKNOWN_PROTOCOL:
+    case SSL_R_WRONG_VERSION_NUMBER: return TlsFailure::NotTls;
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_VERSION_TOO_LOW:
+    case SSL_R_VERSION_TOO_HIGH:
+    case SSL_R_NO_PROTOCOLS_AVAILABLE: return TlsFailure::NoSharedVersion;
+    case SSL_R_NO_SHARED_CIPHER:
+    case SSL_R_NO_SHARED_GROUPS:
+    case SSL_R_NO_SUITABLE_GROUPS:
+    case SSL_R_NO_SUITABLE_KEY_SHARE:
+    case SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS:
+    case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM: return TlsFailure::NoSharedCipher;
+    case SSL_R_NO_APPLICATION_PROTOCOL: return TlsFailure::NoSharedProtocol;
+    default: return TlsFailure::Malformed;
+  }
 }
 
 }  // namespace weir::net

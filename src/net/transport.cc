@@ -1,14 +1,12 @@
 #include "net/transport.h"
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/assert.h"
 
@@ -20,73 +18,49 @@ constexpr size_t kSealAheadBytes = 128u
                                    << 10;  // sealed at a time: what may stand in raw_out_ beyond the socket
 }  // namespace
 
-// The BIO between OpenSSL and a Transport: reads what read() received, writes into raw_out_.
-struct TransportBio {
-  static int read(BIO* bio, char* out, int size) {
-    auto* t = static_cast<Transport*>(BIO_get_data(bio));
-    BIO_clear_retry_flags(bio);
-    if (t->raw_in_left_ == 0) {
-      BIO_set_retry_read(bio);
-      return -1;
-    }
-    size_t n = std::min(static_cast<size_t>(size), t->raw_in_left_);
-    std::memcpy(out, t->raw_in_, n);
-    t->raw_in_ += n;
-    t->raw_in_left_ -= n;
-    return static_cast<int>(n);
-  }
-  static int write(BIO* bio, const char* bytes, int size) {
-    auto* t = static_cast<Transport*>(BIO_get_data(bio));
-    BIO_clear_retry_flags(bio);
-    t->raw_out_.append(bytes, static_cast<size_t>(size));
-    return size;
-  }
-  static long control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
-  static BIO_METHOD* method() {
-    static BIO_METHOD* m = [] {
-      BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "weir transport");
-      WEIR_ASSERT(made != nullptr);
-      BIO_meth_set_read(made, read);
-      BIO_meth_set_write(made, write);
-      BIO_meth_set_ctrl(made, control);
-      return made;
-    }();
-    return m;
-  }
-};
-
-Transport::Transport(BufferPool& buffers, int fd, std::shared_ptr<const TlsServerContext> tls)
-    : raw_out_(buffers), fd_(fd), ssl_(tls->new_session()), context_(std::move(tls)) {
+Transport::Transport(BufferPool& buffers, int fd, std::shared_ptr<const TlsContext> tls, Sockets& sockets,
+                     ssl_session_st* resume)
+    : raw_out_(buffers),
+      io_(raw_out_),
+      fd_(fd),
+      sockets_(sockets),
+      ssl_(tls->new_session(io_, resume)),
+      context_(std::move(tls)) {
   WEIR_ASSERT(ssl_ != nullptr);
-  BIO* bio = BIO_new(TransportBio::method());
-  WEIR_ASSERT(bio != nullptr);
-  BIO_set_data(bio, this);
-  BIO_set_init(bio, 1);
-  SSL_set_bio(ssl_, bio, bio);
 }
 
 Transport::~Transport() {
-  if (ssl_ != nullptr) SSL_free(ssl_);
-  ::close(fd_);
+  if (ssl_ != nullptr) {
+    // Else OpenSSL takes the session for broken and does not resume it; how a stream ends is HTTP/2's matter.
+    if (handshake_done_) SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    SSL_free(ssl_);
+  }
+  TlsSessionEnd()(io_.fresh_session);
+  sockets_.close(fd_);
 }
 
 Io Transport::read(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
   bytes = {};
-  ssize_t n = ::recv(fd_, scratch.raw.get(), ReadScratch::kRawBytes, 0);
+  io_.late_messages = 0;
+  ssize_t n = sockets_.receive(fd_, scratch.raw.get(), ReadScratch::kRawBytes);
   if (n < 0) {
-    if (errno == EAGAIN || errno == EINTR) return Io::Again;
-    error_ = std::strerror(errno);
+    if (n == -EAGAIN || n == -EINTR) return Io::Again;
+    error_ = std::strerror(static_cast<int>(-n));
+    note_lost();
     return Io::Failed;
   }
-  if (n == 0) return Io::Closed;
+  if (n == 0) {
+    note_lost();
+    return Io::Closed;
+  }
   if (ssl_ == nullptr) {
     bytes = {scratch.raw.get(), static_cast<size_t>(n)};
     return Io::Ok;
   }
-  raw_in_ = scratch.raw.get();
-  raw_in_left_ = static_cast<size_t>(n);
+  io_.in = scratch.raw.get();
+  io_.in_left = static_cast<size_t>(n);
   Io io = read_tls(scratch, bytes);
-  raw_in_left_ = 0;
+  io_.in_left = 0;
   return io;
 }
 
@@ -98,7 +72,7 @@ Io Transport::read_tls(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
     int ok = SSL_read_ex(ssl_, scratch.plain.get() + total, ReadScratch::kPlainBytes - total, &n);
     if (ok == 1) {
       total += n;
-      if (raw_in_left_ == 0 && SSL_pending(ssl_) == 0) break;
+      if (io_.in_left == 0 && SSL_pending(ssl_) == 0) break;
       continue;
     }
     int why = SSL_get_error(ssl_, ok);
@@ -107,27 +81,77 @@ Io Transport::read_tls(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
       result = Io::Closed;
       break;
     }
-    char text[256] = "TLS error";
-    if (unsigned long code = ERR_get_error(); code != 0) ERR_error_string_n(code, text, sizeof text);
-    error_ = text;
-    ERR_clear_error();
+    note_failure();
     result = Io::Failed;
     break;
   }
-  if (!handshake_done_ && SSL_is_init_finished(ssl_)) handshake_done_ = true;
+  if (!handshake_done_ && (total > 0 || SSL_is_init_finished(ssl_))) {
+    failure_ = TlsFailure::None;  // what failed came after the handshake
+    if (note_handshake() == Io::Failed) result = Io::Failed;
+  }
   if (!raw_out_.empty()) flush_raw();  // handshake flights, alerts, KeyUpdate answers
+  if (io_.late_messages > kLateMessagesMax) {
+    error_ = "TLS: too many KeyUpdate messages or renegotiations";
+    result = Io::Failed;
+  }
   bytes = {scratch.plain.get(), total};
   return result;
 }
 
+// The peer is gone. One that never began a handshake has not failed it.
+void Transport::note_lost() {
+  if (ssl_ == nullptr || handshake_done_ || failure_ != TlsFailure::None || SSL_in_before(ssl_) != 0) return;
+  failure_ = TlsFailure::PeerClosed;
+}
+
+void Transport::note_failure() {
+  unsigned long code = ERR_get_error();
+  const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code);
+  error_ = std::string("TLS: ") + (reason == nullptr ? "protocol error" : reason);
+  if (!handshake_done_) failure_ = tls_failure_of(code);
+  ERR_clear_error();
+}
+
+// A server's ALPN has been decided by its callback; a client sees here what the server chose.
+Io Transport::note_handshake() {
+  const unsigned char* protocol = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(ssl_, &protocol, &size);
+  bool h2 = size == 2 && std::memcmp(protocol, "h2", 2) == 0;
+  if (!h2 && SSL_is_server(ssl_) == 0) {
+    error_ = "TLS: the server did not choose h2 by ALPN";
+    failure_ = TlsFailure::NoSharedProtocol;
+    return Io::Failed;
+  }
+  handshake_done_ = true;
+  return Io::Ok;
+}
+
+TlsInfo Transport::tls_info() const {
+  WEIR_ASSERT(ssl_ != nullptr && handshake_done_);
+  TlsInfo info;
+  info.protocol = SSL_get_version(ssl_);
+  info.cipher = SSL_get_cipher_name(ssl_);
+  if (int group = static_cast<int>(SSL_get_negotiated_group(ssl_)); group != 0) {
+    if (const char* name = SSL_group_to_name(ssl_, group)) info.key_exchange = name;
+  }
+  if (const char* name = SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name)) info.server_name = name;
+  info.resumed = SSL_session_reused(ssl_) == 1;
+  info.certificate = info.resumed ? -1 : io_.certificate;
+  if (info.certificate >= 0) info.certificate_id = io_.server->certificate_id(info.certificate);
+  return info;
+}
+
+TlsSession Transport::take_session() { return TlsSession(std::exchange(io_.fresh_session, nullptr)); }
+
 Io Transport::send_all(Buffer& out) {
   while (!out.empty()) {
-    ssize_t n = ::send(fd_, out.data(), out.size(), MSG_NOSIGNAL);
+    ssize_t n = sockets_.send(fd_, out.data(), out.size());
     if (n < 0) {
-      if (errno == EINTR) continue;
-      blocked_ = errno == EAGAIN;
+      if (n == -EINTR) continue;
+      blocked_ = n == -EAGAIN;
       if (blocked_) return Io::Again;
-      error_ = std::strerror(errno);
+      error_ = std::strerror(static_cast<int>(-n));
       return Io::Failed;
     }
     out.consume(static_cast<size_t>(n));
@@ -157,6 +181,10 @@ Io Transport::seal(Buffer& out) {
 
 Io Transport::write(Buffer& out) {
   if (ssl_ == nullptr) return send_all(out);
+  if (!handshake_done_ && SSL_in_before(ssl_) != 0 && SSL_is_server(ssl_) == 0) {
+    SSL_do_handshake(ssl_);  // ClientHello
+    ERR_clear_error();
+  }
   if (Io io = flush_raw(); io != Io::Ok) return io;
   while (!out.empty() && handshake_done_) {
     if (Io io = seal(out); io != Io::Ok) return io;
@@ -170,7 +198,7 @@ void Transport::shutdown_write() {
     SSL_shutdown(ssl_);
     flush_raw();
   }
-  ::shutdown(fd_, SHUT_WR);
+  sockets_.shutdown_write(fd_);
 }
 
 }  // namespace weir::net

@@ -5,11 +5,12 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/buffer.h"
+#include "net/sockets.h"
 #include "net/tls.h"
-
-struct bio_st;
+#include "net/tls_io.h"
 
 namespace weir::net {
 
@@ -31,8 +32,12 @@ enum class Io : uint8_t {
 // Owns the descriptor and the TLS session. One thread. Neither call blocks or calls back.
 class Transport {
  public:
-  Transport(BufferPool& buffers, int fd) : raw_out_(buffers), fd_(fd) {}
-  Transport(BufferPool& buffers, int fd, std::shared_ptr<const TlsServerContext> tls);
+  Transport(BufferPool& buffers, int fd, Sockets& sockets = system_sockets())
+      : raw_out_(buffers), io_(raw_out_), fd_(fd), sockets_(sockets) {}
+  // In the role of `tls`: server or client. A client's handshake begins with the first write(), also of nothing.
+  // resume: a session from take_session() of an earlier connection to the same peer, or null.
+  Transport(BufferPool& buffers, int fd, std::shared_ptr<const TlsContext> tls, Sockets& sockets = system_sockets(),
+            ssl_session_st* resume = nullptr);
   ~Transport();
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
@@ -53,22 +58,36 @@ class Transport {
   bool handshake_done() const { return ssl_ == nullptr || handshake_done_; }
   const std::string& error() const { return error_; }
 
+  // Once the handshake is done.
+  TlsInfo tls_info() const;
+  // Why the handshake failed; None before, after, and for plain connections and peers that never said a word.
+  TlsFailure tls_failure() const { return failure_; }
+  // KeyUpdates (RFC 8446 §4.6.3) and refused renegotiations that the latest read() met: OpenSSL answers the latter one
+  // by one, whether the socket takes bytes or not. More than the limit: Failed, and the rest of what had come is lost.
+  static constexpr uint32_t kLateMessagesMax = 32;
+  uint32_t late_messages() const { return io_.late_messages; }
+  // Client: the latest session the server gave, once.
+  TlsSession take_session();
+
  private:
-  friend struct TransportBio;
   Io read_tls(ReadScratch& scratch, std::span<const uint8_t>& bytes);
   Io flush_raw() { return send_all(raw_out_); }
   Io send_all(Buffer& out);
   Io seal(Buffer& out);
+  Io note_handshake();
+  void note_failure();
+  void note_lost();
 
-  Buffer raw_out_;                     // TLS records the socket has not taken
-  const uint8_t* raw_in_ = nullptr;    // what the BIO hands to OpenSSL, during read() only
-  size_t raw_in_left_ = 0;
+  Buffer raw_out_;  // TLS records the socket has not taken
+  TlsIo io_;
   int fd_;
+  Sockets& sockets_;
   ssl_st* ssl_ = nullptr;
-  std::shared_ptr<const TlsServerContext> context_;
+  std::shared_ptr<const TlsContext> context_;
   uint64_t bytes_written_ = 0;
   bool handshake_done_ = false;
   bool blocked_ = false;
+  TlsFailure failure_ = TlsFailure::None;
   std::string error_;
 };
 

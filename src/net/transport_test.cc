@@ -1,123 +1,9 @@
 #include "net/transport.h"
 
-#include <gtest/gtest.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/ssl.h>
-#include <openssl/x509.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <functional>
+#include "net/transport_testing_test.h"
 
 namespace weir::net {
 namespace {
-
-std::string pem_of(const std::function<int(BIO*)>& write) {
-  BIO* bio = BIO_new(BIO_s_mem());
-  write(bio);
-  char* data = nullptr;
-  long size = BIO_get_mem_data(bio, &data);
-  std::string out(data, static_cast<size_t>(size));
-  BIO_free(bio);
-  return out;
-}
-
-// A self-signed certificate for `name`.
-TlsCertificate certificate_for(const std::string& name, std::vector<std::string> sni) {
-  EVP_PKEY* key = EVP_EC_gen("P-256");
-  X509* x = X509_new();
-  ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
-  X509_gmtime_adj(X509_getm_notBefore(x), -3600);
-  X509_gmtime_adj(X509_getm_notAfter(x), 3600);
-  X509_set_pubkey(x, key);
-  X509_NAME* subject = X509_get_subject_name(x);
-  X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1,
-                             0);
-  X509_set_issuer_name(x, subject);
-  X509_sign(x, key, EVP_sha256());
-  TlsCertificate out;
-  out.chain_pem = pem_of([&](BIO* bio) { return PEM_write_bio_X509(bio, x); });
-  out.key_pem =
-      pem_of([&](BIO* bio) { return PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr); });
-  out.names = std::move(sni);
-  X509_free(x);
-  EVP_PKEY_free(key);
-  return out;
-}
-
-// Both ends of a socket pair: a Transport as server, OpenSSL on the bare descriptor as client.
-class Pair {
- public:
-  explicit Pair(std::shared_ptr<const TlsServerContext> tls = nullptr) {
-    int fds[2];
-    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
-    client_fd = fds[0];
-    server = tls == nullptr ? std::make_unique<Transport>(buffers, fds[1])
-                            : std::make_unique<Transport>(buffers, fds[1], std::move(tls));
-  }
-  ~Pair() {
-    if (client != nullptr) SSL_free(client);
-    if (context != nullptr) SSL_CTX_free(context);
-    if (client_fd >= 0) close(client_fd);
-  }
-  void close_client() {
-    close(client_fd);
-    client_fd = -1;
-  }
-  void start_client(int version, const char* sni, const std::string& protocol = "h2") {
-    context = SSL_CTX_new(TLS_client_method());
-    SSL_CTX_set_min_proto_version(context, version);
-    SSL_CTX_set_max_proto_version(context, version);
-    client = SSL_new(context);
-    if (sni != nullptr) SSL_set_tlsext_host_name(client, sni);
-    std::string wire = std::string(1, static_cast<char>(protocol.size())) + protocol;
-    auto* bytes = reinterpret_cast<const unsigned char*>(wire.data());
-    if (!protocol.empty()) SSL_set_alpn_protos(client, bytes, static_cast<unsigned>(wire.size()));
-    SSL_set_fd(client, client_fd);
-    SSL_set_connect_state(client);
-  }
-  // The server reads once; what came is appended to `received`.
-  Io server_read() {
-    std::span<const uint8_t> bytes;
-    Io io = server->read(scratch, bytes);
-    received.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    return io;
-  }
-  // Turns until both sides are through; the last outcome of the server.
-  Io handshake() {
-    Io io = Io::Again;
-    for (int i = 0; i < 20; ++i) {
-      int done = SSL_do_handshake(client);
-      io = server_read();
-      if (io == Io::Failed || io == Io::Closed) return io;
-      if (done == 1 && server->handshake_done()) break;
-    }
-    return io;
-  }
-  std::string peer_name() {
-    X509* x = SSL_get1_peer_certificate(client);
-    char name[256] = "";
-    X509_NAME_get_text_by_NID(X509_get_subject_name(x), NID_commonName, name, sizeof name);
-    X509_free(x);
-    return name;
-  }
-
-  BufferPool buffers;
-  ReadScratch scratch;
-  int client_fd = -1;
-  std::unique_ptr<Transport> server;
-  SSL_CTX* context = nullptr;
-  SSL* client = nullptr;
-  std::string received;
-};
-
-std::shared_ptr<const TlsServerContext> tls_of(std::vector<TlsCertificate> certificates,
-                                               const std::string& policy = "ELBSecurityPolicy-TLS13-1-2-2021-06") {
-  auto made = TlsServerContext::make(certificates, policy);
-  EXPECT_TRUE(made) << made.error().message;
-  return *made;
-}
 
 const std::vector<TlsCertificate>& certificates() {
   static const std::vector<TlsCertificate> kBoth{certificate_for("first", {"a.example"}),
@@ -246,8 +132,10 @@ TEST_P(TransportTls, TellsAnOrderlyCloseFromTheMiddleOfEverything) {
   EXPECT_TRUE(io == Io::Closed || io == Io::Failed);
 }
 
-TEST(Transport, APolicyOfTls13AloneRefusesTls12) {
-  Pair pair(tls_of(certificates(), "ELBSecurityPolicy-TLS13-1-3-2021-06"));
+TEST(Transport, RulesOfTls13AloneRefuseTls12) {
+  TlsRules only13 = rules();
+  only13.version_min = TLS1_3_VERSION;
+  Pair pair(tls_of(certificates(), only13));
   pair.start_client(TLS1_2_VERSION, nullptr);
   EXPECT_EQ(pair.handshake(), Io::Failed);
   ERR_clear_error();
@@ -258,6 +146,28 @@ TEST(Transport, GarbageInsteadOfAHandshakeFails) {
   ASSERT_EQ(send(pair.client_fd, "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL), 18);
   EXPECT_EQ(pair.server_read(), Io::Failed);
   EXPECT_NE(pair.server->error(), "");
+}
+
+TEST(Transport, SomeKeyUpdatesInOneReadAreCountedAndMoreThanAllowedEndTheConnection) {
+  Pair pair(tls_of(certificates()));
+  pair.start_client(TLS1_3_VERSION, nullptr);
+  pair.handshake();
+  auto update = [&pair](uint32_t times) {
+    for (uint32_t i = 0; i < times; ++i) {
+      ASSERT_EQ(SSL_key_update(pair.client, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+      ASSERT_EQ(SSL_do_handshake(pair.client), 1);
+    }
+  };
+  update(Transport::kLateMessagesMax);
+  ASSERT_EQ(SSL_write(pair.client, "hello", 5), 5);
+  EXPECT_EQ(pair.server_read(), Io::Ok);
+  EXPECT_EQ(pair.server->late_messages(), Transport::kLateMessagesMax);
+  EXPECT_EQ(pair.received, "hello");
+  EXPECT_EQ(pair.server_read(), Io::Again);
+  EXPECT_EQ(pair.server->late_messages(), 0u);
+  update(Transport::kLateMessagesMax + 1);
+  EXPECT_EQ(pair.server_read(), Io::Failed);
+  EXPECT_NE(pair.server->error().find("KeyUpdate"), std::string::npos);
 }
 
 TEST(Transport, PlainBytesPassAndTheEndIsSeen) {
@@ -282,10 +192,13 @@ TEST(Transport, WritingToAPeerThatIsGoneFailsWithoutASignal) {
 TEST(TlsServerContext, SaysWhatIsWrongWithACertificate) {
   TlsCertificate good = certificates()[0];
   TlsCertificate other = certificates()[1];
-  EXPECT_FALSE(TlsServerContext::make({}, ""));
-  EXPECT_FALSE(TlsServerContext::make({{"nonsense", good.key_pem, {}}}, ""));
-  EXPECT_FALSE(TlsServerContext::make({{good.chain_pem, "nonsense", {}}}, ""));
-  auto mixed = TlsServerContext::make({{good.chain_pem, other.key_pem, {}}}, "");
+  auto make = [](const std::vector<TlsCertificate>& list) {
+    return TlsServerContext::make(list, rules(), kClock, std::make_shared<TlsTicketKeys>());
+  };
+  EXPECT_FALSE(make({}));
+  EXPECT_FALSE(make({{"nonsense", good.key_pem, {}}}));
+  EXPECT_FALSE(make({{good.chain_pem, "nonsense", {}}}));
+  auto mixed = make({{good.chain_pem, other.key_pem, {}}});
   ASSERT_FALSE(mixed);
   EXPECT_NE(mixed.error().message.find("does not belong"), std::string::npos);
 }

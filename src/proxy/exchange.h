@@ -17,6 +17,9 @@
 #include "base/clock.h"
 #include "base/slab.h"
 #include "http/h2/stream.h"
+#include "http/header_run.h"
+#include "proxy/observed.h"
+#include "proxy/rebalancer.h"
 #include "proxy/target.h"
 
 namespace weir::proxy {
@@ -28,9 +31,14 @@ class Upstream;
 // the response begins, at most kReplayBytesMax.
 struct Replay {
   explicit Replay(BufferPool& pool) : bytes(pool) {}
+  http::HeaderRunRef prefix, suffix;  // of the head, around the packed fields
   Buffer bytes;
   uint32_t head_bytes = 0;
   bool end_stream = false;
+  // Retries that the group's policy asked for.
+  uint8_t policy_retries = 0;
+  TimePoint retry_at{};  // the target asked to wait until then (grpc-retry-pushback-ms); zero: nothing waits
+  TargetHandle avoid;    // while something waits: the target that failed last
 };
 inline constexpr size_t kReplayBytesMax = 64u << 10;
 inline constexpr int kAttemptsMax = 5;
@@ -51,13 +59,19 @@ struct Exchange {
   uint16_t wheel_slot = UINT16_MAX;
   uint8_t attempts = 0;
   bool is_grpc = false;
+  bool is_head = false;        // the method HEAD: a response without a body
   bool request_ended = false;  // the client's END_STREAM came
   bool responded = false;      // a response head went to the client
   bool response_over = false;  // the response is complete here; bytes of it wait for the client's window
+  bool leaving = false;        // moves to another target: ends at the next message boundary
+  bool retried_by_policy = false;  // a target has seen it, and failed
+  uint8_t concerns = 0;        // what its group wants to know about it (Concern)
+  TrackHandle track;           // of a stream that may be moved to another target
   uint64_t request_bytes = 0;
   uint64_t request_sent = 0;      // in this attempt
   uint64_t request_credited = 0;  // given back to the client's window
   uint64_t response_bytes = 0;
+  Observed seen;
 };
 using ExchangeHandle = Handle<Exchange>;
 

@@ -1,59 +1,28 @@
 #include "proxy/health.h"
 
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
-#include <charconv>
+#include <cstring>
 #include <set>
 
 #include "grpc/status.h"
-#include "net/transport.h"
-#include "proxy/worker.h"
+#include "proxy/health_log.h"
+#include "proxy/health_watch.h"
+#include "proxy/target_name.h"
 
 namespace weir::proxy {
 
-using http::Field;
-using http::h2::ErrorCode;
 using model::HealthReason;
 using model::TargetState;
 
 namespace {
-constexpr std::string_view kStandardPath = "/grpc.health.v1.Health/Check";
 constexpr Duration kEarlyRepeat = std::chrono::milliseconds(250);
-constexpr size_t kPayloadBytesMax = 4096;
-
-Field field(std::string_view name, std::string_view value) {
-  return {name, value, 0, http::token_of(name), false};
-}
-
-int connect_to(const std::string& address, uint16_t port) {
-  sockaddr_storage storage{};
-  auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
-  auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage);
-  socklen_t size = sizeof *v4;
-  if (inet_pton(AF_INET, address.c_str(), &v4->sin_addr) == 1) {
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(port);
-  } else if (inet_pton(AF_INET6, address.c_str(), &v6->sin6_addr) == 1) {
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(port);
-    size = sizeof *v6;
-  } else {
-    return -1;
-  }
-  int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -1;
-  connect(fd, reinterpret_cast<sockaddr*>(&storage), size);
-  return fd;
-}
 }  // namespace
 
 struct HealthChecker::Check {
-  explicit Check(std::function<void()> due) : timer(std::move(due)) {}
+  explicit Check(std::function<void()> due);
+  ~Check();
   std::string group_arn;
   std::string address;
   uint16_t port = 0;
@@ -69,154 +38,90 @@ struct HealthChecker::Check {
   TimePoint started{};
   net::Timer timer;
   std::unique_ptr<Probe> probe;
+  std::unique_ptr<HealthWatch> watch;
+  std::optional<grpc::ServingStatus> watched;  // what the Watch says; nullopt: nothing
+  model::TargetHealth told;                    // what was reported last
+  uint16_t check_port() const { return config.port != 0 ? config.port : port; }
 };
 
 // One check: connect, call, judge.
-class HealthChecker::Probe final : public net::FdHandler, public http::h2::Sink {
+class HealthChecker::Probe final : public net::FdHandler {
  public:
   Probe(HealthChecker& owner, Check& check)
       : owner_(owner),
         check_(check),
-        connection_(client_options(), owner.shared_, *this),
-        timeout_([this] { time_out(); }) {}
+        call_(check.config, HealthCall::Kind::Check, owner.context_->shared),
+        timeout_([this] {
+          bool asked = connected_ && transport_->handshake_done();
+          HealthFault fault = asked ? HealthFault::RequestTimedOut : HealthFault::ConnectionTimedOut;
+          finish({false, HealthReason::Timeout, "Request timed out", fault});
+        }) {}
   ~Probe() {
-    if (transport_ != nullptr) owner_.loop_.unwatch(transport_->fd(), this);
+    if (transport_ != nullptr) owner_.context_->loop.unwatch(transport_->fd(), this);
   }
 
   bool start() {
-    uint16_t port = check_.config.port != 0 ? check_.config.port : check_.port;
-    int fd = connect_to(check_.address, port);
-    if (fd < 0) return false;
-    transport_ = std::make_unique<net::Transport>(owner_.shared_.buffers, fd);
-    owner_.loop_.watch(fd, EPOLLOUT, this);
-    owner_.loop_.arm(timeout_, owner_.loop_.now() + std::chrono::milliseconds(check_.config.timeout_ms));
-    connection_.start();
-    std::string authority = check_.address + ":" + std::to_string(port);
-    bool is_grpc = check_.config.http_codes.empty();
-    std::array head{field(":method", is_grpc ? "POST" : "GET"),
-                    field(":scheme", "http"),
-                    field(":path", check_.config.path),
-                    field(":authority", authority),
-                    field("user-agent", "ELB-HealthChecker/2.0"),
-                    field("te", "trailers"),
-                    field("content-type", "application/grpc")};
-    http::h2::StreamHandle stream = connection_.open_stream(0);
-    connection_.send_headers(stream, std::span(head).first(is_grpc ? head.size() : 5), !is_grpc);
-    if (!is_grpc) return true;
-    std::string request = grpc::health_request("");
-    connection_.send_data(stream, {reinterpret_cast<const uint8_t*>(request.data()), request.size()}, true);
+    net::Loop& loop = owner_.context_->loop;
+    transport_ = dial(*owner_.context_, check_.address, check_.check_port(), check_.config.tls);
+    if (transport_ == nullptr) return false;
+    loop.watch(transport_->fd(), EPOLLOUT, this);
+    loop.arm(timeout_, loop.now() + std::chrono::milliseconds(check_.config.timeout_ms));
+    call_.start(check_.address + ":" + std::to_string(check_.check_port()));
     return true;
   }
 
  private:
-  static http::h2::ConnectionOptions client_options() {
-    http::h2::ConnectionOptions o;
-    o.role = http::h2::Role::Client;
-    o.stream_window_bytes = 65535;
-    o.connection_window_bytes = 65535;
-    return o;
-  }
-
   void on_ready(uint32_t events) override {
+    net::Loop& loop = owner_.context_->loop;
     if (!connected_) {
-      int error = 0;
-      socklen_t size = sizeof error;
-      getsockopt(transport_->fd(), SOL_SOCKET, SO_ERROR, &error, &size);
-      if (error != 0) return finish({false, HealthReason::FailedHealthChecks, "Health checks failed"});
+      if (int error = loop.sockets().connect_error(transport_->fd()); error != 0) {
+        return finish(failed_check(std::string("connect: ") + std::strerror(error), HealthFault::ConnectionReset));
+      }
       connected_ = true;
-      owner_.loop_.rewatch(transport_->fd(), EPOLLIN, this);
     }
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-      net::Io io = transport_->read(scratch_, bytes_);
-      bool alive = bytes_.empty() || connection_.receive(bytes_, owner_.loop_.now());
-      if (over_) return judge();
-      if (!alive || io == net::Io::Closed || io == net::Io::Failed) {
-        return finish({false, HealthReason::FailedHealthChecks, "Health checks failed"});
+      std::span<const uint8_t> bytes;
+      net::Io io = transport_->read(owner_.context_->scratch, bytes);
+      bool alive = bytes.empty() || call_.receive(bytes, loop.now());
+      bool ended = io == net::Io::Closed || io == net::Io::Failed;
+      if (!call_.over() && ended && !transport_->handshake_done()) {
+        std::string why = io == net::Io::Closed ? "closed by the target" : transport_->error();
+        auto fault = io == net::Io::Closed ? HealthFault::ConnectionReset : HealthFault::TargetError;
+        return finish(failed_check("TLS handshake: " + why, fault));
       }
+      if (call_.over() || !alive || ended) return finish(call_.outcome());
     }
-    transport_->write(connection_.output());
-    connection_.output_flushed();
+    transport_->write(call_.connection().output());
+    call_.connection().output_flushed();
+    loop.rewatch(transport_->fd(), transport_->wants_write() ? EPOLLIN | EPOLLOUT : EPOLLIN, this);
   }
-
-  void on_headers(http::h2::StreamHandle, http::h2::Stream&, const http::h2::HeadersEvent& event) override {
-    if (event.kind == http::h2::HeadersEvent::Kind::Head) http_status_ = event.head.status;
-    if (const Field* f = event.list.find(http::Token::GrpcStatus)) {
-      int code = -1;
-      std::from_chars(f->value.data(), f->value.data() + f->value.size(), code);
-      grpc_status_ = code;
-    }
-    over_ = over_ || event.end_stream;
-  }
-  void on_data(http::h2::StreamHandle, http::h2::Stream&, std::span<const uint8_t> bytes, bool end) override {
-    if (payload_.size() < kPayloadBytesMax)
-      payload_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    over_ = over_ || end;
-  }
-  void on_reset(http::h2::StreamHandle, http::h2::Stream&, ErrorCode, ResetBy) override { over_ = reset_ = true; }
-  void on_sent(http::h2::StreamHandle, http::h2::Stream&, size_t) override {}
-  void on_goaway(uint32_t, ErrorCode) override {}
-  void on_settings() override {}
-  void on_output() override {}
-
-  void judge_http() {
-    if (reset_ || http_status_ == 0) return finish({false, HealthReason::FailedHealthChecks, "Health checks failed"});
-    if (grpc::matches_codes(check_.config.http_codes, http_status_)) return finish({true, HealthReason::None, ""});
-    finish({false, HealthReason::ResponseCodeMismatch,
-            "Health checks failed with these codes: [" + std::to_string(http_status_) + "]"});
-  }
-
-  void judge() {
-    if (!check_.config.http_codes.empty()) return judge_http();
-    if (reset_ || (http_status_ == 200 && grpc_status_ < 0)) {
-      return finish({false, HealthReason::FailedHealthChecks, "Health checks failed"});
-    }
-    if (http_status_ != 200 && grpc_status_ < 0) {
-      return finish({false, HealthReason::ResponseCodeMismatch,
-                     "Health checks failed with these codes: [" + std::to_string(http_status_) + "]"});
-    }
-    if (!grpc::matches_codes(check_.config.grpc_codes, grpc_status_)) {
-      return finish({false, HealthReason::ResponseCodeMismatch,
-                     "Health checks failed with these codes: [" + std::to_string(grpc_status_) + "]"});
-    }
-    if (check_.config.evaluate_payload && check_.config.path == kStandardPath && grpc_status_ == 0) {
-      auto status = grpc::parse_health_response(payload_);
-      if (status != grpc::ServingStatus::Serving) {
-        return finish({false, HealthReason::ResponseCodeMismatch,
-                       "Health checks failed with these codes: [0] (the service is not SERVING)"});
-      }
-    }
-    finish({true, HealthReason::None, ""});
-  }
-
-  void time_out() { finish({false, HealthReason::Timeout, "Request timed out"}); }
 
   // Destroys this probe.
-  void finish(const Outcome& outcome) {
+  void finish(HealthOutcome outcome) {
     HealthChecker& owner = owner_;
     Check& check = check_;
-    Outcome copy = outcome;
     check.probe.reset();
-    owner.finish_probe(check, copy);
+    owner.finish_probe(check, outcome);
   }
 
   HealthChecker& owner_;
   Check& check_;
-  http::h2::Connection connection_;
+  HealthCall call_;
   std::unique_ptr<net::Transport> transport_;
-  net::ReadScratch scratch_;
-  std::span<const uint8_t> bytes_;
   net::Timer timeout_;
   bool connected_ = false;
-  bool over_ = false;
-  bool reset_ = false;
-  int http_status_ = 0;
-  int grpc_status_ = -1;
-  std::string payload_;
 };
 
-HealthChecker::HealthChecker(net::Loop& loop, http::h2::Shared shared, Report report)
-    : loop_(loop), shared_(shared), report_(std::move(report)) {}
+HealthChecker::Check::Check(std::function<void()> due) : timer(std::move(due)) {}
+HealthChecker::Check::~Check() = default;
+
+HealthChecker::HealthChecker(net::Loop& loop, http::h2::Shared shared, Report report, Random random)
+    : loop_(loop),
+      report_(std::move(report)),
+      context_(new HealthContext{loop, shared, nullptr, {}, random}) {}
 HealthChecker::~HealthChecker() = default;
+
+void HealthChecker::set_tls(std::shared_ptr<const net::TlsClientContext> tls) { context_->tls = std::move(tls); }
 
 void HealthChecker::apply(const std::vector<model::TargetGroup>& groups) {
   std::set<std::string> kept;
@@ -226,6 +131,16 @@ void HealthChecker::apply(const std::vector<model::TargetGroup>& groups) {
   }
   std::erase_if(checks_, [&](const auto& entry) { return !kept.contains(entry.second->group_arn); });
 }
+
+namespace {
+bool same_watch(const model::HealthCheck& a, const model::HealthCheck& b) {
+  auto same = [](const model::NameValue& x, const model::NameValue& y) {
+    return x.name == y.name && x.value == y.value;
+  };
+  return a.port == b.port && a.tls == b.tls && a.service == b.service &&
+         std::equal(a.metadata.begin(), a.metadata.end(), b.metadata.begin(), b.metadata.end(), same);
+}
+}  // namespace
 
 void HealthChecker::apply_group(const model::TargetGroup& group) {
   std::set<std::string> kept;
@@ -271,11 +186,14 @@ void HealthChecker::update(const model::TargetGroup& group, const model::Target&
   } else if (fresh || was_draining || check.in_use != was_in_use) {
     begin(check, fresh);
   }
+  update_watch(check);
 }
 
 void HealthChecker::stop(Check& check, TargetState state, HealthReason reason) {
   check.probe.reset();
   check.timer.cancel();
+  check.watch.reset();
+  check.watched.reset();
   set_state(check, state,
             {false, reason,
              reason == HealthReason::NotInUse
@@ -290,7 +208,7 @@ void HealthChecker::begin(Check& check, bool fresh) {
   if (unused) return stop(check, TargetState::Unused, HealthReason::NotInUse);
   check.registered = loop_.now();
   if (fresh) {
-    report_({check.group_arn, check.address, check.port, check.state, check.reason, check.description});
+    tell(check);
   } else {
     check.successes = check.failures = 0;
     set_state(check, TargetState::Initial,
@@ -299,19 +217,43 @@ void HealthChecker::begin(Check& check, bool fresh) {
   if (check.in_use) loop_.arm(check.timer, loop_.now());
 }
 
+// Keeps a Watch stream while the target is checked and its group wants one.
+void HealthChecker::update_watch(Check& check) {
+  const model::HealthCheck& config = check.config;
+  bool wanted = config.watch && check.in_use && !check.draining && config.http_codes.empty();
+  bool same = check.watch != nullptr && same_watch(check.watch->config(), config);
+  if (wanted && same) return;
+  check.watch.reset();
+  if (check.watched) {
+    check.watched.reset();
+    tell(check);
+  }
+  if (!wanted) return;
+  check.watch = std::make_unique<HealthWatch>(*context_, config, check.address, check.check_port(),
+                                              [this, &check](std::optional<grpc::ServingStatus> status) {
+                                                check.watched = status;
+                                                tell(check);
+                                              });
+}
+
 void HealthChecker::start_probe(Check& check) {
   check.started = loop_.now();
   check.probe = std::make_unique<Probe>(*this, check);
   if (!check.probe->start()) {
     check.probe.reset();
     finish_probe(check,
-                 {false, HealthReason::InternalError, "Health checks failed due to an internal error"});
+                 {false, HealthReason::InternalError, "Health checks failed due to an internal error",
+                  HealthFault::InternalError});
   }
 }
 
-void HealthChecker::finish_probe(Check& check, const Outcome& outcome) {
+void HealthChecker::finish_probe(Check& check, const HealthOutcome& outcome) {
   Duration interval = std::chrono::milliseconds(check.config.interval_ms);
   TimePoint next = check.started + interval;
+  if (log_ != nullptr) {
+    bool is_grpc = check.config.http_codes.empty();
+    write_health(*log_, {is_grpc, check.address, check.port, check.group_arn, check.started, loop_.now()}, outcome);
+  }
   if (outcome.passed) {
     check.failures = 0;
     ++check.successes;
@@ -327,19 +269,34 @@ void HealthChecker::finish_probe(Check& check, const Outcome& outcome) {
   loop_.arm(check.timer, std::max(next, loop_.now()));
 }
 
-void HealthChecker::set_state(Check& check, TargetState state, const Outcome& outcome) {
-  if (check.state == state && check.reason == outcome.reason && check.description == outcome.description)
-    return;
+void HealthChecker::set_state(Check& check, TargetState state, const HealthOutcome& outcome) {
   check.state = state;
   check.reason = outcome.reason;
   check.description = outcome.description;
-  report_({check.group_arn, check.address, check.port, state, outcome.reason, outcome.description});
+  tell(check);
+}
+
+// The checks' state, unless the target's Watch takes a healthy one out.
+model::TargetHealth HealthChecker::shown(const Check& c) {
+  bool out = c.state == TargetState::Healthy && c.watched && *c.watched != grpc::ServingStatus::Serving;
+  if (!out) return {c.group_arn, c.address, c.port, c.state, c.reason, c.description};
+  return {c.group_arn, c.address, c.port, TargetState::Unhealthy, HealthReason::ResponseCodeMismatch,
+          "Health checks failed (Watch: " + std::string(grpc::to_string(*c.watched)) + ")"};
+}
+
+void HealthChecker::tell(Check& check) {
+  model::TargetHealth now = shown(check);
+  const model::TargetHealth& told = check.told;
+  bool same = !told.address.empty() && told.state == now.state && told.reason == now.reason &&
+              told.description == now.description;
+  if (same) return;
+  check.told = now;
+  report_(now);
 }
 
 std::vector<model::TargetHealth> HealthChecker::all() const {
   std::vector<model::TargetHealth> out;
-  for (const auto& [key, c] : checks_)
-    out.push_back({c->group_arn, c->address, c->port, c->state, c->reason, c->description});
+  for (const auto& [key, c] : checks_) out.push_back(shown(*c));
   return out;
 }
 

@@ -16,7 +16,9 @@
 #include <sstream>
 
 #include "base/log.h"
+#include "net/openssl_memory.h"
 #include "proxy/load_balancer.h"
+#include "proxy/metrics_server.h"
 
 namespace weir::proxy {
 
@@ -30,20 +32,29 @@ constexpr char kHelp[] =
   --load-balancer ARN    which one this is, for people who read process lists
   --listen ADDRESS:PORT  where clients connect
   --cert FILE --key FILE certificate chain and key (PEM); without them clients speak cleartext HTTP/2
-  --target ADDRESS:PORT  a target (repeatable), cleartext HTTP/2
+  --target ADDRESS:PORT  a target (repeatable), cleartext HTTP/2; https://ADDRESS:PORT: over TLS, then all of them
   --algorithm NAME       round_robin (default), least_outstanding_requests, weighted_random
   --health-check-path P  check the targets with this gRPC method (code 0); without it all count as healthy
   --idle-timeout SECONDS default 60
+  --access-log DIR       write a record of each request to files beneath DIR
+  --connection-log DIR   of each client connection
+  --health-check-log DIR of each health check
+  --log-format FORMAT    alb (default) or json
+  --metrics ADDRESS:PORT answer GET /metrics there (Prometheus)
+  --admin PATH           unix socket for weir top --admin PATH
+  --client-streams N     streams a client may have open on one connection (default 128, at most 100000)
   --workers N            threads (default: one per CPU)
   --user NAME            give up root for this user after start
 )";
 
 struct Arguments {
-  std::string link, cert, key, user, health_path;
+  std::string link, cert, key, user, health_path, access_log, connection_log, health_check_log, metrics, admin;
+  model::LogFormat log_format = model::LogFormat::Alb;
   std::vector<std::string> listen, targets;
   model::Algorithm algorithm = model::Algorithm::RoundRobin;
   int workers = 0;
   int idle_seconds = 60;
+  int client_streams = 128;
 };
 
 Result<std::pair<std::string, uint16_t>> parse_endpoint(const std::string& text) {
@@ -86,6 +97,18 @@ Result<model::Algorithm> parse_algorithm(std::string_view name) {
   return fail("unknown algorithm '" + std::string(name) + "'");
 }
 
+Result<model::LogFormat> parse_log_format(std::string_view name) {
+  if (name == "alb") return model::LogFormat::Alb;
+  if (name == "json") return model::LogFormat::Json;
+  return fail("unknown log format '" + std::string(name) + "': alb or json");
+}
+
+// As the control plane names the objects of ALB's logs.
+model::LogFiles log_files(const std::string& directory, const char* kind) {
+  if (directory.empty()) return {};
+  return {directory, std::string(kind) + "000000000000_elasticloadbalancing_local_app.static.0000000000000000"};
+}
+
 Result<void> take_option(int option, Arguments& a) {
   switch (option) {
     case 'n':
@@ -111,6 +134,25 @@ Result<void> take_option(int option, Arguments& a) {
     case 'p':
       a.health_path = optarg;
       return {};
+    case 'A':
+      a.access_log = optarg;
+      return {};
+    case 'C':
+      a.connection_log = optarg;
+      return {};
+    case 'H':
+      a.health_check_log = optarg;
+      return {};
+    case 'M':
+      a.metrics = optarg;
+      return {};
+    case 'D':
+      a.admin = optarg;
+      return {};
+    case 'F': {
+      WEIR_TRY_ASSIGN(a.log_format, parse_log_format(optarg));
+      return {};
+    }
     case 'a': {
       WEIR_TRY_ASSIGN(a.algorithm, parse_algorithm(optarg));
       return {};
@@ -121,6 +163,10 @@ Result<void> take_option(int option, Arguments& a) {
     }
     case 'i': {
       WEIR_TRY_ASSIGN(a.idle_seconds, parse_count(optarg, 1, 4000));
+      return {};
+    }
+    case 'm': {
+      WEIR_TRY_ASSIGN(a.client_streams, parse_count(optarg, 1, 100000));
       return {};
     }
     default:
@@ -134,7 +180,11 @@ Result<Arguments> parse_arguments(int argc, char** argv) {
                                     {"key", 1, nullptr, 'k'},          {"target", 1, nullptr, 't'},
                                     {"user", 1, nullptr, 'u'},         {"workers", 1, nullptr, 'w'},
                                     {"algorithm", 1, nullptr, 'a'},    {"health-check-path", 1, nullptr, 'p'},
-                                    {"idle-timeout", 1, nullptr, 'i'}, {"help", 0, nullptr, 'h'},
+                                    {"idle-timeout", 1, nullptr, 'i'}, {"client-streams", 1, nullptr, 'm'},
+                                    {"help", 0, nullptr, 'h'},
+                                    {"access-log", 1, nullptr, 'A'},   {"connection-log", 1, nullptr, 'C'},
+                                    {"health-check-log", 1, nullptr, 'H'}, {"log-format", 1, nullptr, 'F'},
+                                    {"metrics", 1, nullptr, 'M'},      {"admin", 1, nullptr, 'D'},
                                     {nullptr, 0, nullptr, 0}};
   Arguments a;
   optind = 1;
@@ -147,6 +197,9 @@ Result<Arguments> parse_arguments(int argc, char** argv) {
   }
   if (optind != argc) return fail("unexpected argument '" + std::string(argv[optind]) + "'");
   if (a.link.empty() == a.listen.empty()) return fail("give either --link or --listen; see weir lb --help");
+  bool logging = !a.access_log.empty() || !a.connection_log.empty() || !a.health_check_log.empty();
+  bool seeing = logging || !a.metrics.empty() || !a.admin.empty();
+  if (!a.link.empty() && seeing) return fail("with --link, logs and metrics are the control plane's business");
   if (a.cert.empty() != a.key.empty()) return fail("--cert and --key belong together");
   return a;
 }
@@ -154,16 +207,26 @@ Result<Arguments> parse_arguments(int argc, char** argv) {
 Result<model::SnapshotPtr> static_snapshot(const Arguments& a) {
   auto s = std::make_shared<model::RoutingSnapshot>();
   s->generation = 1;
-  s->load_balancer_arn = "static";
+  s->load_balancer_arn = "loadbalancer/app/static/0000000000000000";
+  s->requests_per_connection_max = 0;  // ALB's limit is for those who configure an ALB
+  s->access_log = log_files(a.access_log, "");
+  s->connection_log = log_files(a.connection_log, "conn_log_");
+  s->health_check_log = log_files(a.health_check_log, "health_check_log_");
+  s->log_format = a.log_format;
   s->idle_timeout_ms = static_cast<uint32_t>(a.idle_seconds) * 1000;
+  s->client_streams_max = static_cast<uint32_t>(a.client_streams);
   model::TargetGroup group;
   group.arn = "static";
   group.algorithm = a.algorithm;
   group.in_use = !a.health_path.empty();
   group.health_check.path = a.health_path;
   group.health_check.grpc_codes = "0";
+  constexpr std::string_view kTls = "https://";
   for (const std::string& text : a.targets) {
-    WEIR_TRY_ASSIGN(auto endpoint, parse_endpoint(text));
+    bool tls = text.starts_with(kTls);
+    if (!group.targets.empty() && tls != group.tls) return fail("give all targets https:// or none of them");
+    group.tls = group.health_check.tls = tls;
+    WEIR_TRY_ASSIGN(auto endpoint, parse_endpoint(tls ? text.substr(kTls.size()) : text));
     model::Target t;
     t.address = endpoint.first;
     t.port = endpoint.second;
@@ -202,16 +265,18 @@ Result<void> become(const std::string& user) {
   return {};
 }
 
-// Returns how many clients there may be: a quarter of the descriptors is kept for targets and files.
+// Returns how many clients there may be: a quarter of the descriptors, 64 at least, is kept for targets and files.
 size_t raise_descriptor_limit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
-  return std::min<size_t>(limit.rlim_cur, 4u << 20) / 4 * 3;
+  size_t all = std::min<size_t>(limit.rlim_cur, 4u << 20);
+  size_t kept = std::max<size_t>(all / 4, 64);  // loops, links, logs and targets take some tens already
+  return all > 2 * kept ? all - kept : all / 2;
 }
 
-// SIGTERM and SIGINT arrive as readiness: finish the streams, then go.
+// SIGTERM and SIGINT arrive as readiness: finish the streams, then go. SIGUSR1: write the latest frames.
 class Signals final : net::FdHandler {
  public:
   Signals(net::Loop& loop, LoadBalancer& lb) : loop_(loop), lb_(lb) {
@@ -219,6 +284,7 @@ class Signals final : net::FdHandler {
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGUSR1);
     fd_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     loop_.watch(fd_, EPOLLIN, this);
   }
@@ -231,6 +297,7 @@ class Signals final : net::FdHandler {
   void on_ready(uint32_t) override {
     signalfd_siginfo info;
     if (read(fd_, &info, sizeof info) != sizeof info) return;
+    if (info.ssi_signo == SIGUSR1) return lb_.dump_frames();
     if (++count_ > 1) return loop_.stop();
     lb_.shutdown(std::chrono::seconds(10));
   }
@@ -244,7 +311,8 @@ Result<void> run(const Arguments& a) {
   SystemClock clock;
   auto loop = net::make_epoll_loop(clock);
   LoadBalancerOptions options;
-  options.link_path = a.link;
+  options.link_path = a.link.empty() ? a.admin : a.link;
+  options.link_reads_only = a.link.empty();
   options.link_uid = geteuid();
   options.clients_max = raise_descriptor_limit();
   options.workers = a.workers > 0
@@ -254,8 +322,10 @@ Result<void> run(const Arguments& a) {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGUSR1);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a log that may not grow loses records
   LoadBalancer lb(*loop, clock, Random::from_system(), options);
   Signals signals(*loop, lb);
   WEIR_TRY(lb.start());
@@ -268,6 +338,12 @@ Result<void> run(const Arguments& a) {
       lb.add_listener({l.arn, endpoint.first, endpoint.second, false}, fd);
       log_info("listening on " + l.arn);
     }
+  }
+  std::unique_ptr<MetricsServer> metrics;
+  if (!a.metrics.empty()) {
+    WEIR_TRY_ASSIGN(auto endpoint, parse_endpoint(a.metrics));
+    WEIR_TRY_ASSIGN(int fd, net::listen_tcp(endpoint.first, endpoint.second));
+    metrics = std::make_unique<MetricsServer>(*loop, fd, [&lb](auto done) { lb.metrics_page(std::move(done)); });
   }
   WEIR_TRY(become(a.user));
   loop->run();

@@ -8,19 +8,31 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <mutex>
 #include <set>
+#include <tuple>
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "proxy/router.h"
+#include "proxy/cidr.h"
+#include "proxy/limits.h"
+#include "proxy/load_balancer_state.h"
 
 namespace weir::proxy {
 
 namespace {
-constexpr int kAcceptsPerTurn = 32;
 constexpr Duration kStatsInterval = std::chrono::seconds(1);
-constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
+
+// Accepted sockets inherit these: no system call per connection.
+void prepare_listening_socket(int fd) {
+  int one = 1, idle = kKeepaliveIdleSeconds, interval = kKeepaliveIntervalSeconds, count = kKeepaliveCount;
+  int unacknowledged_ms = kUnacknowledgedMsMax;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof unacknowledged_ms);
+}
 
 std::string listener_key(const model::ListenerSocket& s) {
   return s.listener_arn + "|" + s.address + "|" + std::to_string(s.bound_port) +
@@ -37,43 +49,6 @@ std::string peer_text(const sockaddr_storage& storage) {
   return text;
 }
 }  // namespace
-
-struct LoadBalancer::WorkerThread {
-  WorkerLoad load;
-  std::unique_ptr<Worker> worker;
-  std::unique_ptr<HealthChecker> health;  // on the first worker only
-  std::thread thread;
-};
-
-struct LoadBalancer::ListenSocket final : net::FdHandler {
-  ListenSocket(LoadBalancer& owner_in, model::ListenerSocket socket_in, int fd_in)
-      : owner(owner_in), socket(std::move(socket_in)), fd(fd_in), pause([this] {
-          owner.loop_.rewatch(fd, known ? static_cast<uint32_t>(EPOLLIN) : 0u, this);
-        }) {
-    owner.loop_.watch(fd, 0, this);
-  }
-  // Clients are accepted while the snapshot in force has the listener; before that they wait in the backlog.
-  void set_known(bool value) {
-    known = value;
-    if (!pause.armed()) owner.loop_.rewatch(fd, known ? static_cast<uint32_t>(EPOLLIN) : 0u, this);
-  }
-  ~ListenSocket() {
-    owner.loop_.unwatch(fd, this);
-    close(fd);
-  }
-  void on_ready(uint32_t) override { owner.accept_some(*this); }
-  // Descriptors or memory are short: the backlog waits a little, instead of spinning.
-  void rest() {
-    if (pause.armed()) return;
-    owner.loop_.rewatch(fd, 0, this);
-    owner.loop_.arm(pause, owner.loop_.now() + kAcceptPause);
-  }
-  LoadBalancer& owner;
-  model::ListenerSocket socket;
-  int fd;
-  bool known = false;
-  net::Timer pause;
-};
 
 class LoadBalancer::LinkAcceptor final : net::FdHandler {
  public:
@@ -97,8 +72,14 @@ LoadBalancer::LoadBalancer(net::Loop& loop, const Clock& clock, Random random, L
       clock_(clock),
       random_(random),
       options_(std::move(options)),
+      logs_(clock, Random(random.next()), options_.workers),
       snapshot_(std::make_shared<model::RoutingSnapshot>()),
+      tls_(clock),
       stats_timer_([this] { collect_stats(); }),
+      ticket_timer_([this] {
+        tls_.rotate_tickets();
+        loop_.arm(ticket_timer_, loop_.now() + TlsContexts::kTicketKeyLife);
+      }),
       shutdown_timer_([this] { check_shutdown(); }) {}
 
 LoadBalancer::~LoadBalancer() {
@@ -121,16 +102,23 @@ Result<void> LoadBalancer::start() {
     auto w = std::make_unique<WorkerThread>();
     WorkerOptions worker_options = options_.worker;
     worker_options.index = i;
+    worker_options.log_ring = logs_.ring(i);
+    worker_options.workers = options_.workers;
     WorkerEvents events;
-    events.drained = [this](const std::string& group, const std::string& address, uint16_t port) {
-      loop_.post([this, group, address, port] { on_drained(group, address, port); });
+    events.drained = [this, i, raw = w.get()](const std::string& group, const std::string& address, uint16_t port) {
+      loop_.post([this, i, change = raw->changes, target = model::Drained{group, address, port}] {
+        on_drained(target, i, change);
+      });
     };
-    w->worker =
-        std::make_unique<Worker>(worker_options, clock_, Random(random_.next()), w->load, std::move(events));
+    events.logs_waiting = [this] { logs_.wake(); };
+    events.failing = [this](const TargetName& target) { loop_.post([this, target] { on_failing(target); }); };
+    w->worker = std::make_unique<Worker>(worker_options, clock_, Random(random_.next()), w->load, std::move(events),
+                                         net::make_epoll_loop(clock_));
     if (i == 0) {
       w->health = std::make_unique<HealthChecker>(
           w->worker->loop(), w->worker->h2_shared(),
-          [this](const model::TargetHealth& health) { loop_.post([this, health] { on_health(health); }); });
+          [this](const model::TargetHealth& health) { loop_.post([this, health] { on_health(health); }); },
+          Random(random_.next()));
     }
     w->thread = std::thread([raw = w.get()] {
       raw->worker->run();
@@ -139,13 +127,16 @@ Result<void> LoadBalancer::start() {
     workers_.push_back(std::move(w));
   }
   loop_.arm(stats_timer_, loop_.now() + kStatsInterval);
+  loop_.arm(ticket_timer_, loop_.now() + TlsContexts::kTicketKeyLife);
   return {};
 }
 
 void LoadBalancer::add_listener(const model::ListenerSocket& socket, int fd) {
+  prepare_listening_socket(fd);
   auto& slot = listeners_[listener_key(socket)];
   slot = std::make_unique<ListenSocket>(*this, socket, fd);
   slot->set_known(snapshot_has(socket.listener_arn));
+  configure_logs();  // files carry an address of ours
 }
 
 bool LoadBalancer::snapshot_has(const std::string& listener_arn) const {
@@ -155,15 +146,12 @@ bool LoadBalancer::snapshot_has(const std::string& listener_arn) const {
 
 size_t LoadBalancer::connections() const {
   size_t sum = 0;
-  for (const auto& w : workers_) sum += w->load.connections.load(std::memory_order_relaxed);
+  for (const auto& w : workers_) sum += w->load.connections();
   return sum;
 }
 
 LoadBalancer::WorkerThread& LoadBalancer::least_loaded() {
-  auto less = [](const auto& a, const auto& b) {
-    return a->load.connections.load(std::memory_order_relaxed) <
-           b->load.connections.load(std::memory_order_relaxed);
-  };
+  auto less = [](const auto& a, const auto& b) { return a->load.connections() < b->load.connections(); };
   return **std::min_element(workers_.begin(), workers_.end(), less);
 }
 
@@ -174,70 +162,68 @@ void LoadBalancer::accept_some(ListenSocket& listener) {
     int fd = accept4(listener.fd, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
       if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) return;
-      log_warning("accept failed errno=" + std::to_string(errno));
+      ++defences_.accept_failures;
+      tell_full("accept failed errno=" + std::to_string(errno));
       return listener.rest();
     }
     if (connections() >= options_.clients_max) {  // the rest of the descriptors is for targets
       close(fd);
-      if (!full_told_) log_warning("client connections refused: there are " + std::to_string(options_.clients_max));
-      full_told_ = true;
+      ++defences_.connections_over_limit;
+      tell_full("client connections refused: there are " + std::to_string(options_.clients_max));
       continue;
     }
-    full_told_ = false;
     std::string address = peer_text(peer);
-    if (snapshot_->ingress_checked && !listener.socket.vpc_side) {
-      auto allowed = std::any_of(snapshot_->ingress.begin(), snapshot_->ingress.end(), [&](const auto& rule) {
-        auto of_listener = [&](const model::Listener& l) { return l.arn == listener.socket.listener_arn; };
-        auto l = std::find_if(snapshot_->listeners.begin(), snapshot_->listeners.end(), of_listener);
-        bool port_fits =
-            l == snapshot_->listeners.end() || (l->port >= rule.from_port && l->port <= rule.to_port);
-        return port_fits && address_in_cidr(address, rule.cidr);
-      });
-      if (!allowed) {
-        close(fd);
-        continue;
-      }
+    if (!admits(listener, address)) {
+      close(fd);
+      ++defences_.connections_not_allowed;
+      continue;
     }
-    int one = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    uint16_t port = ntohs(peer.ss_family == AF_INET ? reinterpret_cast<sockaddr_in*>(&peer)->sin_port
+                                                    : reinterpret_cast<sockaddr_in6*>(&peer)->sin6_port);
     WorkerThread& w = least_loaded();
-    w.load.connections.fetch_add(1, std::memory_order_relaxed);  // corrected by the worker itself
-    w.worker->loop().post([worker = w.worker.get(), fd, address, arn = listener.socket.listener_arn] {
-      worker->add_client(fd, address, arn);
+    w.load.handed.fetch_add(1, std::memory_order_relaxed);
+    w.worker->loop().post([worker = w.worker.get(), fd, client = ClientAddress(address, port),
+                            arn = listener.socket.listener_arn] { worker->add_client(fd, client, arn);
     });
   }
 }
 
+// That clients find no place; once in a while.
+void LoadBalancer::tell_full(const std::string& why) {
+  if (full_told_ != TimePoint{} && loop_.now() - full_told_ <= kFullTold) return;
+  full_told_ = loop_.now();
+  log_warning(why);
+}
+
+// The security groups of the load balancer; inside the VPC its network sees to them.
+bool LoadBalancer::admits(const ListenSocket& listener, const std::string& address) {
+  if (!snapshot_->ingress_checked || listener.socket.vpc_side) return true;
+  auto of_listener = [&](const model::Listener& l) { return l.arn == listener.socket.listener_arn; };
+  auto l = std::find_if(snapshot_->listeners.begin(), snapshot_->listeners.end(), of_listener);
+  return std::any_of(snapshot_->ingress.begin(), snapshot_->ingress.end(), [&](const auto& rule) {
+    bool port_fits = l == snapshot_->listeners.end() || (l->port >= rule.from_port && l->port <= rule.to_port);
+    return port_fits && address_in_cidr(address, rule.cidr);
+  });
+}
+
 Result<void> LoadBalancer::apply(model::SnapshotPtr snapshot) {
-  Worker::TlsByListener tls;
-  std::map<std::string, std::string> fingerprints;
-  for (const model::Listener& l : snapshot->listeners) {
-    if (!l.tls) continue;
-    std::vector<net::TlsCertificate> certificates;
-    std::string fingerprint = l.ssl_policy;
-    for (const model::Certificate& c : l.certificates) {
-      certificates.push_back({c.chain_pem, c.key_pem, c.names});
-      fingerprint += "\n" + c.arn + c.chain_pem + c.key_pem;
-      for (const std::string& name : c.names) fingerprint += "," + name;
-    }
-    auto known = tls_fingerprints_.find(l.arn);
-    if (known != tls_fingerprints_.end() && known->second == fingerprint) {
-      tls[l.arn] = tls_[l.arn];  // unchanged: tickets stay valid
-    } else {
-      auto made = net::TlsServerContext::make(certificates, l.ssl_policy);
-      if (!made) return fail("listener " + l.arn + ": " + made.error().message);
-      tls[l.arn] = *made;
-    }
-    fingerprints[l.arn] = std::move(fingerprint);
-  }
-  tls_ = std::move(tls);
-  tls_fingerprints_ = std::move(fingerprints);
+  WEIR_TRY(tls_.apply(*snapshot));
   snapshot_ = std::move(snapshot);
+  configure_logs();
   forget_targets(snapshot_->groups, true);
   remember_targets(snapshot_->groups);
-  spread(snapshot_->generation,
-         [s = snapshot_, tls = tls_, shared = shared_](Worker& w) { w.apply(s, tls, shared); });
-  workers_[0]->worker->loop().post([h = workers_[0]->health.get(), s = snapshot_] { h->apply(s->groups); });
+  judge_groups(snapshot_->groups, true);
+  auto change = [s = snapshot_, tls = tls_.listeners(), targets = tls_.targets(), shared = shared_](Worker& w) {
+    w.set_target_tls(targets);
+    w.apply(s, tls, shared);
+  };
+  spread(snapshot_->generation, change);
+  LogRing* log = snapshot_->health_check_log.directory.empty() ? nullptr : logs_.ring(0);
+  workers_[0]->worker->loop().post([h = workers_[0]->health.get(), s = snapshot_, targets = tls_.targets(), log] {
+    h->set_log(log);
+    h->set_tls(targets);
+    h->apply(s->groups);
+  });
   for (auto& [key, l] : listeners_) l->set_known(snapshot_has(l->socket.listener_arn));
   return {};
 }
@@ -245,6 +231,7 @@ Result<void> LoadBalancer::apply(model::SnapshotPtr snapshot) {
 void LoadBalancer::apply_group(uint64_t generation, const model::TargetGroup& group) {
   forget_targets({group}, false);
   remember_targets({group});
+  judge_groups({group}, false);
   auto copy = std::make_shared<model::TargetGroup>(group);
   spread(generation, [copy, shared = shared_](Worker& w) { w.apply_group(*copy, shared); });
   workers_[0]->worker->loop().post([h = workers_[0]->health.get(), copy] { h->apply_group(*copy); });
@@ -262,17 +249,25 @@ void LoadBalancer::forget_targets(const std::vector<model::TargetGroup>& groups,
     return (whole || named.contains(entry.second.group_arn)) && !kept.contains(entry.first);
   });
   auto of_named = [&](const std::string& key) { return whole || named.contains(key.substr(0, key.find('|'))); };
-  std::erase_if(drained_by_, [&](const auto& e) { return of_named(e.first) && !kept.contains(e.first); });
+  std::erase_if(draining_, [&](const auto& e) { return of_named(e.first) && !kept.contains(e.first); });
   std::erase_if(shared_, [&](const auto& e) { return of_named(e.first) && !kept.contains(e.first); });
+  std::erase_if(notes_, [&](const auto& e) {
+    return (whole || named.contains(e.first.group_arn)) &&
+           !kept.contains(target_key(e.first.group_arn, e.first.address, e.first.port));
+  });
 }
 
 void LoadBalancer::remember_targets(const std::vector<model::TargetGroup>& groups) {
   for (const model::TargetGroup& g : groups) {
     for (const model::Target& t : g.targets) {
       std::string key = target_key(g.arn, t.address, t.port);
-      if (!t.draining) drained_by_.erase(key);
+      if (t.draining) {
+        draining_.try_emplace(key, Draining{changes_ + 1, {}});
+      } else {
+        draining_.erase(key);
+      }
       auto& cell = shared_[key];
-      if (cell == nullptr) cell = std::make_shared<SharedOutstanding>();
+      if (cell == nullptr) cell = std::make_shared<SharedTarget>();
     }
   }
 }
@@ -280,9 +275,11 @@ void LoadBalancer::remember_targets(const std::vector<model::TargetGroup>& group
 // Applies a change on every worker; the control plane hears Applied when the last one has it.
 void LoadBalancer::spread(uint64_t generation, std::function<void(Worker&)> change) {
   auto left = std::make_shared<std::atomic<int>>(static_cast<int>(workers_.size()));
+  ++changes_;
   for (auto& w : workers_) {
-    w->worker->loop().post([this, generation, left, change, worker = w->worker.get()] {
-      change(*worker);
+    w->worker->loop().post([this, generation, left, change, number = changes_, thread = w.get()] {
+      thread->changes = number;
+      change(*thread->worker);
       if (left->fetch_sub(1) != 1) return;
       loop_.post([this, generation] {
         generation_ = std::max(generation_, generation);
@@ -302,12 +299,19 @@ void LoadBalancer::on_health(const model::TargetHealth& health) {
       worker->set_health(health.group_arn, health.address, health.port, health.state);
     });
   }
-  send(model::Health{{health}});
+  send(model::Health{{health_shown(health)}});
 }
 
-void LoadBalancer::on_drained(const std::string& group, const std::string& address, uint16_t port) {
-  int& workers = drained_by_[target_key(group, address, port)];
-  if (++workers >= static_cast<int>(workers_.size())) send(model::Drained{group, address, port});
+// A report may be older than the drain that is under way: the target was registered again since.
+void LoadBalancer::on_drained(const model::Drained& target, int worker, uint64_t change) {
+  auto found = draining_.find(target_key(target.group_arn, target.address, target.port));
+  if (found == draining_.end() || change < found->second.since) return;
+  found->second.empty_workers.insert(worker);
+  if (is_drained(found->second)) send(target);
+}
+
+bool LoadBalancer::is_drained(const Draining& draining) const {
+  return draining.empty_workers.size() == workers_.size();
 }
 
 void LoadBalancer::accept_link() {
@@ -328,7 +332,9 @@ void LoadBalancer::accept_link() {
                                    log_error(message.error().message);
                                    for (int each : fds) close(each);
                                  },
-                                 [](const std::string& why) { log_info("link closed: " + why); }});
+                                 [quiet = options_.link_reads_only](const std::string& why) {
+                                   if (!quiet) log_info("link closed: " + why);
+                                 }});
 }
 
 void LoadBalancer::send(const model::Message& message, std::vector<int> fds) {
@@ -346,19 +352,24 @@ void LoadBalancer::welcome() {
   }
   send(w, std::move(fds));
   model::Health all;
-  for (const auto& [key, h] : health_) all.targets.push_back(h);
+  for (const auto& [key, h] : health_) all.targets.push_back(health_shown(h));
   send(all);
   for (const auto& g : snapshot_->groups) {
     for (const auto& t : g.targets) {
-      auto found = drained_by_.find(target_key(g.arn, t.address, t.port));
-      bool drained = found != drained_by_.end() && found->second >= static_cast<int>(workers_.size());
-      if (t.draining && drained) send(model::Drained{g.arn, t.address, t.port});
+      auto found = draining_.find(target_key(g.arn, t.address, t.port));
+      if (found != draining_.end() && is_drained(found->second)) send(model::Drained{g.arn, t.address, t.port});
     }
   }
 }
 
 void LoadBalancer::on_message(model::Message message, std::vector<int> fds) {
-  if (std::holds_alternative<model::Hello>(message)) {
+  if (auto* streams = std::get_if<model::StreamsRequest>(&message)) {
+    report_streams(*streams);
+  } else if (auto* frames = std::get_if<model::FramesRequest>(&message)) {
+    report_frames(*frames);
+  } else if (options_.link_reads_only) {
+    log_warning("link refused: this balancer has no control plane");
+  } else if (std::holds_alternative<model::Hello>(message)) {
     welcome();
   } else if (auto* open = std::get_if<model::OpenListener>(&message); open != nullptr && fds.size() == 1) {
     add_listener(open->socket, fds[0]);
@@ -373,25 +384,6 @@ void LoadBalancer::on_message(model::Message message, std::vector<int> fds) {
     shutdown(std::chrono::milliseconds(end->drain_ms));
   }
   for (int fd : fds) close(fd);
-}
-
-void LoadBalancer::collect_stats() {
-  loop_.arm(stats_timer_, loop_.now() + kStatsInterval);
-  if (link_ == nullptr || link_->closed()) return;
-  struct Gather {
-    std::mutex mutex;
-    model::Stats stats;
-    size_t left;
-  };
-  auto gather = std::make_shared<Gather>();
-  gather->left = workers_.size();
-  for (auto& w : workers_) {
-    w->worker->loop().post([this, gather, worker = w->worker.get()] {
-      std::lock_guard lock(gather->mutex);
-      worker->add_stats(gather->stats);
-      if (--gather->left == 0) loop_.post([this, gather] { send(gather->stats); });
-    });
-  }
 }
 
 void LoadBalancer::shutdown(Duration limit) {

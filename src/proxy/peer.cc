@@ -2,17 +2,17 @@
 
 #include <sys/epoll.h>
 
+#include "proxy/limits.h"
 #include "proxy/worker.h"
 
 namespace weir::proxy {
 
-namespace {
-// A peer that does not read is not read either, once this much waits for it.
-constexpr size_t kOutputPauseBytes = 1u << 20;
-}  // namespace
+using http::h2::EndReason;
 
 Peer::Peer(Worker& worker, const http::h2::ConnectionOptions& options)
-    : worker_(worker), connection_(options, worker.h2_shared(), *this) {}
+    : worker_(worker),
+      connection_(options, worker.h2_shared(options.role), *this),
+      counts_(worker.defences_of(options.role)) {}
 
 Peer::~Peer() {
   if (transport_ != nullptr && interest_ != 0) worker_.loop().unwatch(transport_->fd(), this);
@@ -22,6 +22,12 @@ void Peer::watch(std::unique_ptr<net::Transport> transport, uint32_t events) {
   transport_ = std::move(transport);
   interest_ = events;
   worker_.loop().watch(transport_->fd(), events, this);
+}
+
+void Peer::end_because(EndReason reason) {
+  if (end_reason_ != EndReason::None) return;
+  end_reason_ = reason;
+  counts_.note_end(reason);
 }
 
 void Peer::mark_dirty() {
@@ -39,10 +45,19 @@ void Peer::on_ready(uint32_t events) {
 }
 
 void Peer::read_once() {
-  std::span<const uint8_t> bytes;
   bool handshake_before = transport_->handshake_done();
+  if (!handshake_before && !worker_.may_handshake()) return;  // readiness stays: it has its turn
+  std::span<const uint8_t> bytes;
   net::Io io = transport_->read(worker_.scratch(), bytes);
-  if (!handshake_before && transport_->handshake_done()) mark_dirty();
+  if (!handshake_before && transport_->handshake_done()) {
+    mark_dirty();
+    on_handshake();
+  }
+  if (uint32_t late = transport_->late_messages(); late > 0 && !late_messages_.spend(late, worker_.now())) {
+    connection_.fail(http::h2::ErrorCode::EnhanceYourCalm, EndReason::TlsMessageFlood,
+                     "too many KeyUpdate messages or renegotiations");
+    return mark_dirty();
+  }
   if (!bytes.empty()) {
     bool alive = connection_.receive(bytes, worker_.now());
     if (dead_) return;
@@ -54,7 +69,8 @@ void Peer::read_once() {
   }
   if (transport_->wants_write()) mark_dirty();
   if (io == net::Io::Closed || io == net::Io::Failed) {
-    on_over(io == net::Io::Closed ? "closed by the peer" : transport_->error());
+    if (io == net::Io::Closed) return over(EndReason::ClosedByPeer, "closed by the peer");
+    over(transport_->handshake_done() ? EndReason::Broken : EndReason::TlsError, transport_->error());
   }
 }
 
@@ -78,16 +94,19 @@ void Peer::flush() {
   } while (io == net::Io::Ok && !connection_.output().empty() && transport_->handshake_done());
   dirty_ = false;
   bool progress = transport_->bytes_written() != written_before;
-  if (progress) on_written();
-  if (io == net::Io::Failed) return on_over(transport_->error());
+  if (progress && transport_->handshake_done()) on_written();
+  if (io == net::Io::Failed) return over(EndReason::Broken, transport_->error());
+  uint64_t written = transport_->bytes_written();
   if (!transport_->wants_write()) {
     blocked_since_ = {};
-  } else if (progress || blocked_since_ == TimePoint{}) {  // a slow reader that reads is not stalled
-    blocked_since_ = worker_.now();
+  } else if (blocked_since_ == TimePoint{} || written - written_when_blocked_ >= kDrainBytesMin) {
+    blocked_since_ = worker_.now();  // a slow reader that reads is not stalled
+    written_when_blocked_ = written;
   }
+  if (connection_.failed()) end_because(connection_.end_reason());
   if (connection_.failed() && !transport_->wants_write()) {
-    on_over(connection_.error_detail());
-    return;
+    worker_.dump_frames(connection_.trace_id(), 0, connection_.error_detail());
+    return on_over(connection_.error_detail());
   }
   update_interest();
 }
@@ -114,6 +133,7 @@ void Peer::linger() {
 void Peer::retire() {
   if (dead_) return;
   dead_ = true;
+  end_because(EndReason::Broken);
   if (transport_ != nullptr && interest_ != 0) {
     worker_.loop().unwatch(transport_->fd(), this);
     interest_ = 0;

@@ -5,6 +5,8 @@
 #include "http/h2/connection.h"
 #include "net/loop.h"
 #include "net/transport.h"
+#include "proxy/defences.h"
+#include "proxy/limits.h"
 
 namespace weir::proxy {
 
@@ -19,9 +21,10 @@ class Peer : public net::FdHandler, public http::h2::Sink {
 
   http::h2::Connection& connection() { return connection_; }
   bool dead() const { return dead_; }
+  http::h2::EndReason end_reason() const { return end_reason_; }  // None while it lives
   // Writes what the turn produced. Called by the worker at the end of the turn.
   void flush();
-  // True when the peer has taken no byte since `since` although there are some for it.
+  // True when the peer has taken less than kDrainBytesMin since `since` although there is more for it.
   bool write_stalled_since(TimePoint since) const {
     return blocked_since_ != TimePoint{} && blocked_since_ <= since;
   }
@@ -36,7 +39,15 @@ class Peer : public net::FdHandler, public http::h2::Sink {
   void watch(std::unique_ptr<net::Transport> transport, uint32_t events);
   // The connection is over: detach what hangs on it, then retire. `why` is for the log.
   virtual void on_over(std::string_view why) = 0;
-  // The socket took bytes in this flush.
+  void over(http::h2::EndReason reason, std::string_view why) {
+    end_because(reason);
+    on_over(why);
+  }
+  // The first reason stands, and is counted.
+  void end_because(http::h2::EndReason reason);
+  // The TLS handshake is done; called once.
+  virtual void on_handshake() {}
+  // The socket took bytes of the HTTP/2 connection in this flush.
   virtual void on_written() {}
   // Readiness while not connected yet (upstream); true: go on reading.
   virtual bool before_read() { return true; }
@@ -59,6 +70,10 @@ class Peer : public net::FdHandler, public http::h2::Sink {
 
   uint32_t interest_ = 0;
   TimePoint blocked_since_{};
+  uint64_t written_when_blocked_ = 0;
+  SideDefences& counts_;
+  http::h2::Budget late_messages_{kLateMessageRate};
+  http::h2::EndReason end_reason_ = http::h2::EndReason::None;
   bool dirty_ = false;
   bool dead_ = false;
   bool lingering_ = false;

@@ -1,18 +1,15 @@
 // Snapshots and health, applied in place: connections and streams of what stays are not touched.
 #include <arpa/inet.h>
 
-#include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "proxy/slow_start.h"
 #include "proxy/worker.h"
 
 namespace weir::proxy {
-
-std::string target_key(const std::string& group_arn, const std::string& address, uint16_t port) {
-  return group_arn + "|" + address + "|" + std::to_string(port);
-}
 
 namespace {
 constexpr Duration kUnreachablePause = std::chrono::seconds(1);
@@ -39,6 +36,7 @@ bool fill_address(Target& t) {
 
 void Worker::apply(model::SnapshotPtr snapshot, const TlsByListener& tls, const SharedByTarget& shared) {
   snapshot_ = std::move(snapshot);
+  observer_.configure(*snapshot_);
   std::set<std::string> kept;
   for (const model::Listener& l : snapshot_->listeners) {
     kept.insert(l.arn);
@@ -70,10 +68,26 @@ void Worker::apply(model::SnapshotPtr snapshot, const TlsByListener& tls, const 
     groups_.release(it->second);
     it = group_by_arn_.erase(it);
   }
+  compile_routers();
 }
 
 void Worker::apply_group(const model::TargetGroup& group, const SharedByTarget& shared) {
+  bool known = group_by_arn_.contains(group.arn);
   update_group(group, shared);
+  if (!known) compile_routers();
+}
+
+// Group handles and settings, as they are now. Running streams keep what they have begun with.
+void Worker::compile_routers() {
+  auto group_of = [this](const std::string& arn) {
+    auto found = group_by_arn_.find(arn);
+    return found == group_by_arn_.end() ? Handle<Group>{} : found->second;
+  };
+  for (auto& [arn, listener] : listeners_) {
+    listener->router.compile(listener->config, group_of);
+    listener->head.compile(*snapshot_, listener->config);
+    listener->response.compile(listener->config, runs_);
+  }
 }
 
 Group& Worker::group_for(const std::string& arn) {
@@ -89,50 +103,97 @@ Group& Worker::group_for(const std::string& arn) {
 
 void Worker::update_group(const model::TargetGroup& config, const SharedByTarget& shared) {
   Group& group = group_for(config.arn);
-  group.protocol_version = config.protocol_version;
-  group.algorithm = config.algorithm;
-  std::vector<TargetHandle> before;
-  before.swap(group.targets);
+  Handle<Group> group_handle = group_by_arn_.find(config.arn)->second;
+  apply_settings(group, config);
+  std::map<std::pair<std::string_view, uint16_t>, TargetHandle> before;  // the names are those of the records
+  for (TargetHandle h : group.targets) {
+    const Target& t = *targets_.resolve(h);
+    before[{t.address, t.port}] = h;
+  }
+  bool grows = false;
+  bool had_targets = !group.targets.empty();
+  group.targets.clear();
   for (const model::Target& t : config.targets) {
-    auto same = [&](TargetHandle h) {
-      const Target* known = targets_.resolve(h);
-      return known->address == t.address && known->port == t.port;
-    };
-    auto found = std::find_if(before.begin(), before.end(), same);
+    auto found = before.find({t.address, t.port});
     TargetHandle handle;
     if (found != before.end()) {
-      handle = *found;
+      handle = found->second;
       before.erase(found);
     } else {
       handle = targets_.emplace();
       Target& fresh = *targets_.resolve(handle);
+      fresh.group = group_handle;
+      fresh.starts_whole = !had_targets;
+      grows |= had_targets && !t.draining && t.last_state == model::TargetState::Healthy;
       fresh.group_arn = config.arn;
       fresh.address = t.address;
       fresh.port = t.port;
       fresh.health = t.last_state;
+      fresh.metrics = observer_.group_metrics(config.arn, t.zone);
       auto counts = shared.find(target_key(config.arn, t.address, t.port));
-      fresh.shared = counts != shared.end() ? counts->second : std::make_shared<SharedOutstanding>();
+      fresh.shared = counts != shared.end() ? counts->second : std::make_shared<SharedTarget>();
       if (!fill_address(fresh)) {
         log_error("target=" + t.address + " is not an IP address; ignored");
         targets_.release(handle);
         continue;
       }
     }
-    update_target(*targets_.resolve(handle), t, config.deregistration_delay_ms);
+    targets_.resolve(handle)->tls = config.tls;
+    update_target(handle, t, config);
     group.targets.push_back(handle);
   }
-  for (TargetHandle gone : before) remove_target(gone);
-  refresh_routable(group, targets_);
+  for (const auto& [name, gone] : before) remove_target(gone);
+  advance_slow_start(group, targets_, now());
+  group.routable_stale = true;
+  if (grows) begin_rebalancing(group_handle);
 }
 
-void Worker::update_target(Target& target, const model::Target& config, uint32_t delay_ms) {
+void Worker::apply_settings(Group& group, const model::TargetGroup& config) {
+  group.protocol_version = config.protocol_version;
+  group.algorithm = config.algorithm;
+  group.placement = config.placement;
+  group.stream_idle_ms = config.stream_idle_ms;
+  bool turned_on = group.slow_start_ms == 0 && config.slow_start_ms != 0;
+  for (TargetHandle h : group.targets) {
+    Target& t = *targets_.resolve(h);
+    if (turned_on && t.health == model::TargetState::Initial) t.starts_whole = true;
+  }
+  group.slow_start_ms = config.slow_start_ms;
+  group.healthy_count_min = config.healthy_count_min;
+  group.healthy_percent_min = config.healthy_percent_min;
+  group.retry = config.retry;
+  auto workers = static_cast<uint32_t>(options_.workers);
+  group.retry_budget.configure(config.retry.budget_percent, (RetryBudget::kFloorPerSecond + workers - 1) / workers);
+  group.rebalance.config = config.rebalancing;
+  if (!config.rebalancing.enabled) group.rebalance.moving = false;
+  bool least = config.algorithm == model::Algorithm::LeastOutstandingRequests;
+  group.counts_loads = least || config.rebalancing.enabled;
+  bool outcomes = config.outlier.enabled || config.algorithm == model::Algorithm::WeightedRandom;
+  group.concerns = static_cast<uint8_t>((outcomes ? kOutcome : 0) |
+                                        (config.placement == model::Placement::Rate ? kRate : 0) |
+                                        (config.rebalancing.enabled ? kTrack : 0) |
+                                        (config.retry.grpc_codes != 0 ? kBudget : 0));
+}
+
+void Worker::update_target(TargetHandle handle, const model::Target& config, const model::TargetGroup& group) {
+  Target& target = *targets_.resolve(handle);
+  target.failure_codes = group.outlier.grpc_codes;
+  target.failures_in_row_max = group.outlier.enabled ? group.outlier.consecutive_failures : 0;
+  target.drain_whole_delay = !group.drain_ends_when_idle;
+  target.counts_loads = groups_.resolve(target.group)->counts_loads;
+  if (target.counts_loads || target.published != 0) note_outstanding(handle, target);  // what others know may change
+  if (group.algorithm != model::Algorithm::WeightedRandom && target.ramp_start == TimePoint{}) {
+    target.share = kWholeShare;
+  }
   if (config.draining && !target.draining) {
+    uint32_t delay_ms = group.deregistration_delay_ms;
     uint32_t left = delay_ms > config.drain_elapsed_ms ? delay_ms - config.drain_elapsed_ms : 0;
     target.drain_deadline = now() + std::chrono::milliseconds(left);
     target.drained_told = false;
   }
   target.draining = config.draining;
-  if (target.draining) check_drained(target);
+  if (target.draining) target.ejected = false;  // registered again it starts afresh
+  if (target.draining) check_drained(handle, target);
 }
 
 // The record stays while streams run to it; the last one's end releases it (check_drained).
@@ -141,44 +202,71 @@ void Worker::remove_target(TargetHandle handle) {
   t.removed = true;
   if (!t.draining) t.drain_deadline = now();
   t.draining = true;
-  check_drained(t);
+  check_drained(handle, t);
 }
 
-void Worker::check_drained(Target& target) {
+void Worker::check_drained(TargetHandle handle, Target& target) {
   if (target.outstanding > 0) return;
-  for (Handle<Upstream> h : std::vector<Handle<Upstream>>(target.connections)) {
+  for (Handle<Upstream> h : target.connections) {
     if (Upstream* u = upstreams_.resolve(h)) u->close_when_idle();
   }
-  if (target.draining && !target.drained_told) {
+  bool may_end = !target.drain_whole_delay || target.removed || now() >= target.drain_deadline;
+  if (target.draining && !target.drained_told && may_end) {
     target.drained_told = true;
     events_.drained(target.group_arn, target.address, target.port);
   }
-  if (!target.removed || !target.connections.empty()) return;
-  targets_.for_each([&](TargetHandle h, Target& t) {
-    if (&t == &target) targets_.release(h);
-  });
+  if (!target.removed || !target.connections.empty() || target.waiting_responses > 0) return;
+  publish_outstanding(target);
+  targets_.release(handle);
 }
 
 void Worker::set_reachable(TargetHandle handle, bool reachable) {
   Target* t = targets_.resolve(handle);
   if (t == nullptr) return;
-  if (!reachable) t->unreachable_until = now() + kUnreachablePause;
+  Group* group = groups_.resolve(t->group);
+  if (!reachable) {
+    t->unreachable_until = now() + kUnreachablePause;
+    ++t->answered;
+    ++t->failures;
+  }
   if (t->unreachable != reachable) return;
   t->unreachable = !reachable;
-  auto found = group_by_arn_.find(t->group_arn);
-  if (found != group_by_arn_.end()) refresh_routable(*groups_.resolve(found->second), targets_);
+  if (group != nullptr) group->routable_stale = true;
+}
+
+TargetHandle Worker::find_target(const TargetName& name) {
+  auto found = group_by_arn_.find(name.group_arn);
+  if (found == group_by_arn_.end()) return {};
+  for (TargetHandle h : groups_.resolve(found->second)->targets) {
+    const Target& t = *targets_.resolve(h);
+    if (t.port == name.port && t.address == name.address) return h;
+  }
+  return {};
+}
+
+void Worker::set_standing(const TargetName& name, const Standing& standing) {
+  Target* t = targets_.resolve(find_target(name));
+  if (t == nullptr) return;
+  if (standing.ejected) t->ejected = *standing.ejected;
+  if (standing.share) t->share = *standing.share;
+  if (Group* group = groups_.resolve(t->group)) group->routable_stale = true;
 }
 
 void Worker::set_health(const std::string& group_arn, const std::string& address, uint16_t port,
                         model::TargetState state) {
-  auto found = group_by_arn_.find(group_arn);
-  if (found == group_by_arn_.end()) return;
-  Group& group = *groups_.resolve(found->second);
-  for (TargetHandle h : group.targets) {
-    Target* t = targets_.resolve(h);
-    if (t->address == address && t->port == port) t->health = state;
+  TargetHandle handle = find_target({group_arn, address, port});
+  Target* t = targets_.resolve(handle);
+  if (t == nullptr) return;
+  Group& group = *groups_.resolve(t->group);
+  bool rises = state == model::TargetState::Healthy && t->health != state;
+  t->health = state;
+  group.routable_stale = true;
+  if (rises) {
+    enter_slow_start(group, targets_, handle, now());
+    begin_rebalancing(t->group);
+  } else {
+    advance_slow_start(group, targets_, now());
   }
-  refresh_routable(group, targets_);
 }
 
 }  // namespace weir::proxy

@@ -91,7 +91,12 @@ class Wire:
 
     def send_headers(self, stream, fields, end=False):
         with self.lock:
-            self.send(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, self.encode(fields))
+            block, rest = (data := self.encode(fields))[:16384], data[16384:]
+            frames = frame_bytes(HEADERS, (0 if rest else END_HEADERS) | (END_STREAM if end else 0), stream, block)
+            while rest:
+                block, rest = rest[:16384], rest[16384:]
+                frames += frame_bytes(CONTINUATION, 0 if rest else END_HEADERS, stream, block)
+            self.send_raw(frames)
 
     def send_data(self, stream, payload, end=False):
         self.send(DATA, END_STREAM if end else 0, stream, payload)
@@ -168,9 +173,9 @@ def request_fields(path="/test.Test/Call", **more):
     return fields + [(k.replace("_", "-"), v) for k, v in more.items()]
 
 
-def open_client(port, ca=None, settings=None, alpn=("h2",), preface=True):
+def open_client(port, ca=None, settings=None, alpn=("h2",), preface=True, address="127.0.0.1"):
     """A connection to the balancer: TLS when `ca` is given."""
-    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    sock = socket.create_connection((address, port), timeout=10)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if ca:
         context = ssl.create_default_context(cafile=ca)
@@ -188,9 +193,9 @@ class Target:
     executed counts what a real server would have executed; keys are chosen by the script.
     """
 
-    def __init__(self, script, settings=None, greet=True):
+    def __init__(self, script, settings=None, greet=True, address="127.0.0.1"):
         self.script, self.settings, self.greet = script, settings or {}, greet
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.listener = socket.create_server((address, 0), backlog=512)
         self.port = self.listener.getsockname()[1]
         self.executed = collections.Counter()
         self.connections = 0
@@ -239,8 +244,10 @@ def ok_response(wire, stream, payload=b"ok"):
     wire.send_headers(stream, [("grpc-status", "0")], end=True)
 
 
-def each_request(wire, handle):
-    """Calls handle(stream, fields, body) for every request that has come whole, until the end."""
+def each_request(wire, handle, no_credit=""):
+    """Calls handle(stream, fields, body) for every request that has come whole, until the end. Requests for the path
+    `no_credit` get no credit for their bodies.
+    """
     open_streams = {}
     while True:
         frame = wire.receive(60)
@@ -248,12 +255,13 @@ def each_request(wire, handle):
             return
         wire.answer_control(frame)
         if frame.type == HEADERS:
-            open_streams[frame.stream] = (frame.headers, [])
+            open_streams.setdefault(frame.stream, (frame.headers, []))  # the second ones are trailers
         elif frame.type == DATA and frame.stream in open_streams:
             open_streams[frame.stream][1].append(frame.payload)
             if frame.payload:
                 wire.credit(0, len(frame.payload))
-                if not frame.flags & END_STREAM:
+                path = dict(open_streams[frame.stream][0]).get(":path")
+                if not frame.flags & END_STREAM and path != no_credit:
                     wire.credit(frame.stream, len(frame.payload))
         elif frame.type == RST:
             open_streams.pop(frame.stream, None)

@@ -1,6 +1,7 @@
 """Deadlines, cancellation, metadata, idle timeout and the balancer's own end, seen by stock grpcio on both sides."""
 import concurrent.futures
 import signal
+import struct
 import threading
 import time
 import unittest
@@ -166,6 +167,18 @@ class Lifecycle(Rig):
         self.assertIn("idle timeout", error.details())
         self.assertTrue(0.95 < time.monotonic() - began < 3)
         self.assertEqual(len(list(busy)), 8)
+
+    def test_a_connection_has_as_many_streams_as_the_option_says_and_one_more_is_refused(self):
+        lb = self.balancer([self.target_port], "--client-streams", "3")
+        wire = open_client(lb.port, self.ca)
+        settings = wire.wait_for(lambda f: f.type == h2wire.SETTINGS and f.payload)[-1].payload
+        self.assertIn(struct.pack(">HI", 3, 3), [settings[i:i + 6] for i in range(0, len(settings), 6)])
+        for i in range(1, 9, 2):
+            wire.send_headers(i, request_fields("/t.T/Sleep"))
+            wire.send_data(i, h2wire.message(b"20"), end=True)
+        refused = wire.wait_for(lambda f: f.type == h2wire.RST)[-1]
+        self.assertEqual((refused.stream, refused.payload), (7, struct.pack(">I", h2wire.REFUSED)))
+        wire.close()
 
     def test_sigterm_lets_running_streams_finish_and_the_process_ends(self):
         lb = self.balancer([self.target_port])

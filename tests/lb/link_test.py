@@ -1,4 +1,5 @@
 """The balancer as `weir serve` drives it: listeners as descriptors, snapshots, barriers, health, drain, crashes."""
+import glob
 import os
 import signal
 import socket
@@ -69,9 +70,10 @@ class LinkTests(Rig):
         self.addCleanup(connection.close)
         return connection
 
-    def configure(self, connection, targets, generation=1, **keywords):
+    def configure(self, connection, targets, generation=1, health_log="", **keywords):
         connection.send(L.OPEN, L.listener_socket(ARN, "127.0.0.1", self.port), [self.sock.fileno()])
-        connection.apply(generation, L.snapshot(generation, [L.listener(ARN)], [L.group(targets, **keywords)]))
+        connection.apply(generation, L.snapshot(generation, [L.listener(ARN)], [L.group(targets, **keywords)],
+                                                health_log=health_log))
 
     def call(self, path="/test.Test/Call", **keywords):
         return self.channel(self.port, tls=False).unary_unary(path)(b"x", timeout=LIMIT_S, **keywords)
@@ -180,12 +182,28 @@ class LinkTests(Rig):
             first.wait(lambda: False, 5)
         self.configure(second, [L.target(1)])
 
+    def test_reports_do_not_pile_up_for_a_control_plane_that_stands_still(self):
+        program, reports = Program(self), []
+        connection = self.connect()
+        self.configure(connection, [L.target(program.port, last="healthy")], in_use=False)
+        channel = self.channel(self.port, tls=False)
+        for n in range(900):  # each makes reports some 200 bytes longer
+            channel.unary_unary(f"/test.Test/Method{n}")(b"x", timeout=LIMIT_S)
+        note = connection.note
+        connection.note = lambda kind, reader: (reports.append(kind == L.STATS), note(kind, reader))
+        connection.wait(lambda: sum(reports) >= 2, LIMIT_S, "reports of all methods")
+        time.sleep(9)
+        reports.clear()
+        connection.settle(0.5)
+        self.assertLess(sum(reports), 6)
+        connection.wait(lambda: sum(reports) >= 6, LIMIT_S, "they go on")
+
     def test_garbage_on_the_link_harms_nothing(self):
         program = Program(self)
         link = self.connect()
         self.configure(link, [L.target(program.port, last="healthy")])
-        for body, kind, version in ((b"\xff" * 100, L.SNAPSHOT, 1), (b"", L.SNAPSHOT, 1), (b"x", 99, 1), (b"", 0, 9),
-                                    (b"\0" * 5000, L.GROUP, 1), (b"", L.OPEN, 1)):
+        for body, kind, version in ((b"\xff" * 100, L.SNAPSHOT, 2), (b"", L.SNAPSHOT, 2), (b"x", 99, 2), (b"", 0, 9),
+                                    (b"\0" * 5000, L.GROUP, 2), (b"", L.OPEN, 2), (L.record(b""), L.HELLO, 1)):
             link.send(kind, body, version=version)
         pipe = os.pipe()
         link.send(L.HELLO, fds=pipe)
@@ -237,7 +255,7 @@ class LinkTests(Rig):
         link.settle(0.2)
         with self.assertRaises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", self.port))
-        link.send(L.SHUTDOWN, struct.pack("<I", 2000))
+        link.send(L.SHUTDOWN, L.record(struct.pack("<I", 2000)))
         self.assertEqual(self.lb.wait(LIMIT_S), 0)
 
     # --- health checks --------------------------------------------------------------------------------------
@@ -267,7 +285,8 @@ class LinkTests(Rig):
     def test_health_reasons(self):
         cases = {"timeout": (dict(silent=True), "Target.Timeout", "Request timed out"),
                  "not serving": (dict(payload=b"\x08\x02"), "Target.ResponseCodeMismatch", None),
-                 "reset": (dict(reset=True), "Target.FailedHealthChecks", "Health checks failed"),
+                 "reset": (dict(reset=True), "Target.FailedHealthChecks",
+                           "Health checks failed (stream reset by the target, code 2)"),
                  "status": (dict(status="5"), "Target.ResponseCodeMismatch",
                             "Health checks failed with these codes: [5]")}
         for name, (change, reason, words) in cases.items():
@@ -279,6 +298,36 @@ class LinkTests(Rig):
                 self.assertEqual(link.health[program.port][1], reason)
                 if words:
                     self.assertEqual(link.health[program.port][2], words)
+
+    def test_each_check_is_logged_with_albs_reason_codes(self):
+        folder = self.folder.name + "/health"
+        good, silent, odd, none, gone = (Program(self) for _ in range(5))
+        silent.silent, odd.status, none.status, gone.reset = True, "5", "x", True
+        refused = free_port()
+        names = {good.port: "good", silent.port: "silent", odd.port: "odd", none.port: "none", gone.port: "gone",
+                 refused: "refused"}
+        self.configure(self.connect(), [L.target(port) for port in names], health_log=folder)
+        expected = {"good": ("PASS", "0", "-"), "silent": ("FAIL", "-", "RequestTimedOut"),
+                    "odd": ("FAIL", "5", "GRPCUnexpectedStatus"), "none": ("FAIL", "-", "GRPCStatusHeaderEmpty"),
+                    "gone": ("FAIL", "-", "TargetError"), "refused": ("FAIL", "-", "ConnectionReset")}
+        seen = {name: [] for name in expected}
+
+        def every_target_has_three():
+            for each in seen.values():
+                each.clear()
+            for path in glob.glob(folder + "/*/*/*/health_check_log_*.log"):
+                with open(path, encoding="ascii") as file:
+                    for line in file.read().splitlines():
+                        kind, at, latency, target, group, *rest = line.split(" ")
+                        self.assertEqual((kind, group), ("grpc", "group"))
+                        self.assertRegex(at, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
+                        self.assertRegex(latency, r"^\d\.\d{9}$")
+                        address, port = target.split(":")
+                        self.assertEqual(address, "127.0.0.1")
+                        seen[names[int(port)]].append(tuple(rest))
+            return all(len(each) >= 3 for each in seen.values())
+        wait_until(every_target_has_three, "three checks of each target", LIMIT_S)
+        self.assertEqual({name: set(each) for name, each in seen.items()}, {n: {e} for n, e in expected.items()})
 
     def test_the_payload_counts_only_where_it_is_evaluated(self):
         program = Program(self)
@@ -317,7 +366,8 @@ class LinkTests(Rig):
         link = self.connect()
         self.configure(link, [L.target(port)])
         link.wait(lambda: link.state(port) == "unhealthy", 5)
-        self.assertEqual(link.health[port][1:], ("Target.FailedHealthChecks", "Health checks failed"))
+        self.assertEqual(link.health[port][1:], ("Target.FailedHealthChecks",
+                                                "Health checks failed (connect: Connection refused)"))
 
     def test_draining_is_shown_and_a_target_registered_again_starts_afresh(self):
         program = Program(self)

@@ -27,6 +27,14 @@ def free_port():
         return s.getsockname()[1]
 
 
+def accepts(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
 def wait_until(condition, what, limit=15):
     end = time.monotonic() + limit
     while not condition():
@@ -74,8 +82,9 @@ class Rig(unittest.TestCase):
         return [ChatServer(self, f"task-{i}") for i in range(count)]
 
     def channel(self, port, options=(), tls=True):
-        options = [("grpc.ssl_target_name_override", "weir.test"), ("grpc.enable_retries", 0),
-                   ("grpc.use_local_subchannel_pool", 1), *options]
+        usual = {"grpc.ssl_target_name_override": "weir.test", "grpc.enable_retries": 0,
+                 "grpc.use_local_subchannel_pool": 1}
+        options = list((usual | dict(options)).items())  # of an option given twice gRPC takes the first
         if tls:
             with open(self.ca, "rb") as file:
                 channel = grpc.secure_channel(f"127.0.0.1:{port}", grpc.ssl_channel_credentials(file.read()), options)
@@ -140,8 +149,8 @@ def run_chat_client(test, port, *arguments, expect_ok=True):
 class HealthyClient:
     """Unary calls one after another on an own connection while something bad happens beside it."""
 
-    def __init__(self, test, port, method="/test.Test/Call"):
-        self.call = test.channel(port).unary_unary(method)
+    def __init__(self, test, port, method="/test.Test/Call", tls=True):
+        self.call = test.channel(port, tls=tls).unary_unary(method)
         self.calls, self.failures, self.slowest = 0, [], 0.0
         self.stopping = False
         self.thread = threading.Thread(target=self.run, daemon=True)

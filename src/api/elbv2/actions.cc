@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -9,6 +11,10 @@ namespace {
 constexpr size_t kGroupsPerActionMax = 5;
 constexpr int64_t kWeightMax = 999;
 constexpr size_t kBodyMax = 1024;
+constexpr int64_t kOrderMax = 50000;
+constexpr int64_t kStickySecondsMax = 604800;
+constexpr std::string_view kContentTypes[] = {"text/plain", "text/css", "text/html", "application/javascript",
+                                              "application/json"};
 constexpr size_t kActionsMax = 10;
 
 void check_group(Context& context, const std::string& group_arn, const std::string& listener_protocol,
@@ -62,7 +68,13 @@ Json forward_config(const Json& action) {
   Json stickiness = config.value("TargetGroupStickinessConfig", Json::object());
   bool sticky = stickiness.is_object() && boolean(stickiness, "Enabled", false);
   Json shown{{"Enabled", sticky}};
-  if (sticky) shown["DurationSeconds"] = integer(stickiness, "DurationSeconds", 3600);
+  if (sticky) {
+    int64_t duration = integer(stickiness, "DurationSeconds", 3600);
+    if (duration < 1 || duration > kStickySecondsMax) {
+      raise("ValidationError", fmt::format("Stickiness duration '{}' must be between '1-604800' inclusive", duration));
+    }
+    shown["DurationSeconds"] = duration;
+  }
   return {{"TargetGroups", normal}, {"TargetGroupStickinessConfig", shown}};
 }
 
@@ -99,7 +111,13 @@ Json checked_fixed_response(const Json& action) {
                                          status));
   }
   Json normal{{"StatusCode", status}};
-  if (auto type = optional_text(config, "ContentType")) normal["ContentType"] = *type;
+  if (auto type = optional_text(config, "ContentType")) {
+    if (std::find(std::begin(kContentTypes), std::end(kContentTypes), *type) == std::end(kContentTypes)) {
+      raise("ValidationError", fmt::format("The content type '{}' must be one of '[text/plain,text/css,text/html,"
+                                           "application/javascript,application/json]'", *type));
+    }
+    normal["ContentType"] = *type;
+  }
   if (auto body = optional_text(config, "MessageBody")) {
     if (body->size() > kBodyMax) raise("ValidationError", "The message body cannot be longer than '1024' characters");
     normal["MessageBody"] = *body;
@@ -188,7 +206,12 @@ Json checked_actions(Context& context, const Json& actions, const std::string& l
   Json normal = Json::array();
   for (const auto& action : actions) {
     normal.push_back(checked_action(context, action, listener_protocol, load_balancer_arn));
-    if (auto order = optional_integer(action, "Order")) normal.back()["Order"] = *order;
+    if (auto order = optional_integer(action, "Order")) {
+      if (*order < 1 || *order > kOrderMax) {
+        raise("ValidationError", fmt::format("Action order '{}' must be between '1-50000' inclusive", *order));
+      }
+      normal.back()["Order"] = *order;
+    }
   }
   if (normal.size() > 1) {
     raise("InvalidLoadBalancerAction",

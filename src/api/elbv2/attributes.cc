@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <charconv>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "api/elbv2/elbv2.h"
+#include "control/attribute_values.h"
 
 namespace weir::api {
 namespace {
@@ -18,7 +20,20 @@ const AttributeSpec* find_spec(const AttributeSpec* specs, size_t count, const s
 }
 
 bool is_choice(const AttributeSpec& spec, const std::string& value) {
-  return !value.empty() && std::string_view(spec.choices).find("|" + value + "|") != std::string_view::npos;
+  return std::string_view(spec.choices).find("|" + value + "|") != std::string_view::npos;
+}
+
+bool is_header_name(const std::string& value) {
+  return !value.empty() && value.size() <= 40 && std::all_of(value.begin(), value.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '-' || c == '_';
+  });
+}
+
+// RFC 9110 §5.5, without bytes beyond ASCII and without spaces around it.
+bool is_header_value(const std::string& value) {
+  if (value.empty()) return true;
+  if (value.front() == ' ' || value.back() == ' ') return false;
+  return std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
 }
 
 void check_value(const AttributeSpec& spec, const std::string& value) {
@@ -26,9 +41,25 @@ void check_value(const AttributeSpec& spec, const std::string& value) {
     case AttributeSpec::Type::Text:
       if (value.size() > 1024) raise("ValidationError", fmt::format("'{}' value is too long", spec.key));
       return;
+    case AttributeSpec::Type::HeaderName:
+      if (is_header_name(value)) return;
+      raise("ValidationError", fmt::format("'{}' value '{}' must be a header name of letters, digits, '-' and '_', of "
+                                           "40 characters at most", spec.key, value));
+    case AttributeSpec::Type::HeaderValue:
+      if (value.size() > 1024) raise("ValidationError", fmt::format("'{}' value is too long", spec.key));
+      if (is_header_value(value)) return;
+      raise("ValidationError", fmt::format("'{}' value '{}' contains invalid characters", spec.key, value));
     case AttributeSpec::Type::Boolean:
       if (value == "true" || value == "false") return;
       raise("ValidationError", fmt::format("'{}' value '{}' must be one of '[true,false]'", spec.key, value));
+    case AttributeSpec::Type::GrpcCodes:
+      if (control::parse_grpc_codes(value)) return;
+      raise("ValidationError", fmt::format("'{}' value '{}' must be a list of gRPC codes, as in 'UNAVAILABLE,8'",
+                                           spec.key, value));
+    case AttributeSpec::Type::Metadata:
+      if (control::parse_metadata(value)) return;
+      raise("ValidationError", fmt::format("'{}' value '{}' must be a list of metadata, as in 'x-key=value,y=value'",
+                                           spec.key, value));
     case AttributeSpec::Type::Choice: {
       if (is_choice(spec, value)) return;
       std::string shown(spec.choices + 1, std::string_view(spec.choices).size() - 2);

@@ -16,6 +16,7 @@ void add_load_balancer_operations(Dispatcher& dispatcher, Context& context);
 void add_target_group_operations(Dispatcher& dispatcher, Context& context);
 void add_target_operations(Dispatcher& dispatcher, Context& context);
 void add_listener_operations(Dispatcher& dispatcher, Context& context);
+void add_listener_tls_operations(Dispatcher& dispatcher, Context& context);
 void add_rule_operations(Dispatcher& dispatcher, Context& context);
 void add_elbv2_tag_operations(Dispatcher& dispatcher, Context& context);
 
@@ -33,6 +34,9 @@ Json load_target_group(Context& context, const std::string& arn);
 // The part of an ARN after its last "/".
 std::string last_part(std::string_view arn);
 
+// Certificates and policy of the input over those of the listener, checked; they belong to HTTPS and nothing else.
+void apply_listener_tls(Context& context, const Json& input, Json& listener);
+
 // Target groups that a list of actions forwards to.
 std::set<std::string> forwarded_groups(const Json& actions);
 // Load balancers whose listeners or rules forward to the group.
@@ -48,7 +52,7 @@ Json checked_conditions(const Json& conditions);
 
 // Attributes: {"key": "value"} with defaults and ranges.
 struct AttributeSpec {
-  enum class Type { Boolean, Integer, Choice, Text } type;
+  enum class Type { Boolean, Integer, Choice, Text, GrpcCodes, Metadata, HeaderName, HeaderValue } type;
   const char* key;
   const char* fallback;
   int64_t min = 0;

@@ -171,6 +171,22 @@ TEST(TargetGroup, RefusesAttributesThatExcludeEachOther) {
             "InvalidConfigurationRequest: Slow start mode can only be enabled with the 'round_robin' algorithm");
   EXPECT_EQ(modify({{{"Key", "slow_start.duration_seconds"}, {"Value", "29"}}}),
             "ValidationError: 'slow_start.duration_seconds' value '29' must be between '30-900' inclusive");
+  const std::string routing = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.";
+  const std::string dns = "target_group_health.dns_failover.minimum_healthy_targets.";
+  EXPECT_EQ(modify({{{"Key", routing + "count"}, {"Value", "off"}}}).substr(0, 15), "ValidationError");
+  EXPECT_EQ(modify({{{"Key", routing + "count"}, {"Value", "0"}}}).substr(0, 15), "ValidationError");
+  EXPECT_EQ(modify({{{"Key", routing + "percentage"}, {"Value", "101"}}}).substr(0, 15), "ValidationError");
+  EXPECT_EQ(modify({{{"Key", routing + "percentage"}, {"Value", "100"}}}), "no error");
+  EXPECT_EQ(modify({{{"Key", routing + "count"}, {"Value", "2"}}}),
+            "InvalidConfigurationRequest: The value of '" + dns +
+                "count' must be greater than or equal to the value of '" + routing + "count'");
+  EXPECT_EQ(modify({{{"Key", routing + "count"}, {"Value", "2"}}, {{"Key", dns + "count"}, {"Value", "off"}}}),
+            "no error");
+  EXPECT_EQ(modify({{{"Key", "load_balancing.algorithm.anomaly_mitigation"}, {"Value", "on"}}}),
+            "InvalidConfigurationRequest: Anomaly mitigation can only be enabled with the 'weighted_random' algorithm");
+  EXPECT_EQ(modify({{{"Key", "slow_start.duration_seconds"}, {"Value", "900"}}}), "no error");
+  EXPECT_EQ(modify({{{"Key", "load_balancing.algorithm.type"}, {"Value", "least_outstanding_requests"}}}),
+            "InvalidConfigurationRequest: Slow start mode can only be enabled with the 'round_robin' algorithm");
   EXPECT_EQ(modify({{{"Key", "proxy_protocol_v2.enabled"}, {"Value", "true"}}}),
             "ValidationError: Target group attribute key 'proxy_protocol_v2.enabled' is not recognized");
 }
@@ -244,6 +260,89 @@ TEST(Rule, KeepsPrioritiesUniqueAndTheDefaultRuleLast) {
             "OperationNotPermitted");
 }
 
+TEST(Rule, RefusesConditionsOutsideOfAlbsLimits) {
+  TestWorld world;
+  json rule{{"ListenerArn", world.listener()}, {"Priority", 1}};
+  rule["Actions"] = {{{"Type", "forward"}, {"TargetGroupArn", world.target_group()}}};
+  auto with = [&](const json& conditions) {
+    rule["Conditions"] = conditions;
+    return world.error("elbv2", "CreateRule", rule);
+  };
+  auto of = [](const char* field, const char* config, const json& values) {
+    return json::array({{{"Field", field}, {config, {{"Values", values}}}}});
+  };
+  const std::string long_value(129, 'a');
+  EXPECT_EQ(with(of("path-pattern", "PathPatternConfig", {"/" + long_value})),
+            "ValidationError: The 'path-pattern' value is too long; the limit is '128'");
+  EXPECT_EQ(with(of("path-pattern", "PathPatternConfig", {"/a b"})),
+            "ValidationError: The 'path-pattern' value '/a b' contains invalid characters");
+  EXPECT_EQ(with(of("host-header", "HostHeaderConfig", {"localhost"})),
+            "ValidationError: The 'host-header' value 'localhost' must contain at least one '.'");
+  EXPECT_EQ(with(of("host-header", "HostHeaderConfig", {"a.example.c0m"})),
+            "ValidationError: The 'host-header' value 'a.example.c0m' can have only letters after the last '.'");
+  EXPECT_EQ(with(of("http-request-method", "HttpRequestMethodConfig", {"get"})),
+            "ValidationError: The 'http-request-method' value 'get' contains invalid characters");
+  EXPECT_EQ(with(of("source-ip", "SourceIpConfig", {"255.255.255.255/32"})),
+            "ValidationError: Condition value '255.255.255.255/32' must be a valid CIDR block");
+  EXPECT_EQ(with(of("source-ip", "SourceIpConfig", {"2001:db8::/129"})),
+            "ValidationError: Condition value '2001:db8::/129' must be a valid CIDR block");
+  EXPECT_EQ(with(of("path-pattern", "PathPatternConfig", {"/1", "/2", "/3", "/4", "/5", "/6"})),
+            "ValidationError: Rules can have a maximum of '5' condition values");
+  EXPECT_EQ(with(of("path-pattern", "PathPatternConfig", {"/*/*/*/*/*/?"})),
+            "ValidationError: Rules can have a maximum of '5' wildcards");
+  json host = of("http-header", "HttpHeaderConfig", {"x"});
+  host[0]["HttpHeaderConfig"]["HttpHeaderName"] = "Host";
+  EXPECT_EQ(with(host), "ValidationError: Use the condition field 'host-header' for the header 'Host'");
+  json query = of("query-string", "QueryStringConfig", {{{"Key", "a"}, {"Value", "\\*\\?*"}}});
+  EXPECT_EQ(with(query), "no error");
+}
+
+TEST(Rule, KeepsRegularExpressionsForPathHostAndHeader) {
+  TestWorld world;
+  json rule{{"ListenerArn", world.listener()}, {"Priority", 1}};
+  rule["Actions"] = {{{"Type", "forward"}, {"TargetGroupArn", world.target_group()}}};
+  rule["Conditions"] = {{{"Field", "path-pattern"}, {"PathPatternConfig", {{"RegexValues", {"^/v[0-9]+/"}}}}}};
+  json created = world.call("elbv2", "CreateRule", rule)["Rules"][0];
+  EXPECT_EQ(created["Conditions"][0],
+            json({{"Field", "path-pattern"}, {"PathPatternConfig", {{"RegexValues", {"^/v[0-9]+/"}}}}}));
+  rule["Priority"] = 2;
+  rule["Conditions"][0]["PathPatternConfig"]["RegexValues"] = {"(open"};
+  EXPECT_EQ(world.error("elbv2", "CreateRule", rule).substr(0, 78),
+            "ValidationError: The 'path-pattern' regular expression '(open' is not valid: m");
+  rule["Conditions"] = {{{"Field", "source-ip"}, {"SourceIpConfig", {{"RegexValues", {"10"}}}}}};
+  EXPECT_EQ(world.error("elbv2", "CreateRule", rule),
+            "ValidationError: Regular expressions are not supported for the field 'source-ip'");
+}
+
+TEST(Listener, TakesHeadersForResponsesAndNamesForTlsHeaders) {
+  TestWorld world;
+  std::string arn = world.listener();
+  auto modify = [&](const char* key, const std::string& value) {
+    return world.error("elbv2", "ModifyListenerAttributes",
+                       {{"ListenerArn", arn}, {"Attributes", {{{"Key", key}, {"Value", value}}}}});
+  };
+  constexpr const char* kFrame = "routing.http.response.x_frame_options.header_value";
+  EXPECT_EQ(modify(kFrame, "DENY"), "no error");
+  EXPECT_EQ(modify(kFrame, ""), "no error");
+  EXPECT_EQ(modify(kFrame, "a\r\nb: c"),
+            "ValidationError: '" + std::string(kFrame) + "' value 'a\r\nb: c' contains invalid characters");
+  EXPECT_EQ(modify(kFrame, std::string(1025, 'a')), "ValidationError: '" + std::string(kFrame) + "' value is too long");
+  constexpr const char* kVersion = "routing.http.request.x_amzn_tls_version.header_name";
+  EXPECT_EQ(modify(kVersion, "X-My-Tls"), "no error");
+  EXPECT_EQ(modify(kVersion, "no: name").substr(0, 15), "ValidationError");
+}
+
+TEST(FixedResponse, TakesAlbsContentTypesOnly) {
+  TestWorld world;
+  json rule{{"ListenerArn", world.listener()}, {"Priority", 1}};
+  rule["Conditions"] = {{{"Field", "path-pattern"}, {"Values", {"/*"}}}};
+  json config{{"StatusCode", "404"}, {"ContentType", "image/png"}, {"MessageBody", "x"}};
+  rule["Actions"] = {{{"Type", "fixed-response"}, {"FixedResponseConfig", config}}};
+  EXPECT_EQ(world.error("elbv2", "CreateRule", rule),
+            "ValidationError: The content type 'image/png' must be one of '[text/plain,text/css,text/html,"
+            "application/javascript,application/json]'");
+}
+
 TEST(Targets, DrainWhenDeregisteredAndAreUnusedWithoutAListener) {
   TestWorld world;
   std::string group = world.target_group();
@@ -260,6 +359,14 @@ TEST(Targets, DrainWhenDeregisteredAndAreUnusedWithoutAListener) {
     return Context::HealthOfGroup{{{"10.0.0.9", 50051}, TargetHealth{"healthy", "", ""}}};
   };
   EXPECT_EQ(health()[0]["TargetHealth"], json({{"State", "healthy"}}));
+  world.context->health = [](const std::string&) {
+    return Context::HealthOfGroup{{{"10.0.0.9", 50051}, TargetHealth{"healthy", "", "", "anomalous", true}}};
+  };
+  EXPECT_FALSE(health()[0].contains("AnomalyDetection"));
+  json with_anomalies{{"TargetGroupArn", group}, {"Include", {"AnomalyDetection"}}};
+  json all = world.call("elbv2", "DescribeTargetHealth", with_anomalies);
+  EXPECT_EQ(all["TargetHealthDescriptions"][0]["AnomalyDetection"],
+            json({{"Result", "anomalous"}, {"MitigationInEffect", "yes"}}));
   world.call("elbv2", "DeregisterTargets", {{"TargetGroupArn", group}, {"Targets", {{{"Id", "10.0.0.9"}}}}});
   EXPECT_EQ(health()[0]["TargetHealth"]["Reason"], "Target.DeregistrationInProgress");
   EXPECT_EQ(

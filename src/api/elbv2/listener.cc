@@ -8,53 +8,32 @@ namespace {
 
 using Type = AttributeSpec::Type;
 constexpr size_t kListenersMax = 50;
-constexpr size_t kCertificatesMax = 26;
-constexpr const char* kDefaultPolicy = "ELBSecurityPolicy-2016-08";
 
 constexpr AttributeSpec kAttributes[] = {
     {Type::Boolean, "routing.http.response.server.enabled", "true"},
-    {Type::Text, "routing.http.response.strict_transport_security.header_value", ""},
-    {Type::Text, "routing.http.response.access_control_allow_origin.header_value", ""},
-    {Type::Text, "routing.http.response.access_control_allow_methods.header_value", ""},
-    {Type::Text, "routing.http.response.access_control_allow_headers.header_value", ""},
-    {Type::Text, "routing.http.response.access_control_allow_credentials.header_value", ""},
-    {Type::Text, "routing.http.response.access_control_expose_headers.header_value", ""},
-    {Type::Text, "routing.http.response.access_control_max_age.header_value", ""},
-    {Type::Text, "routing.http.response.content_security_policy.header_value", ""},
-    {Type::Text, "routing.http.response.x_content_type_options.header_value", ""},
-    {Type::Text, "routing.http.response.x_frame_options.header_value", ""},
+    {Type::HeaderValue, "routing.http.response.strict_transport_security.header_value", ""},
+    {Type::HeaderValue, "routing.http.response.access_control_allow_origin.header_value", ""},
+    {Type::HeaderValue, "routing.http.response.access_control_allow_methods.header_value", ""},
+    {Type::HeaderValue, "routing.http.response.access_control_allow_headers.header_value", ""},
+    {Type::Choice, "routing.http.response.access_control_allow_credentials.header_value", "", 0, 0, "||true|"},
+    {Type::HeaderValue, "routing.http.response.access_control_expose_headers.header_value", ""},
+    {Type::Integer, "routing.http.response.access_control_max_age.header_value", "", 0, 86400, "||"},
+    {Type::HeaderValue, "routing.http.response.content_security_policy.header_value", ""},
+    {Type::Choice, "routing.http.response.x_content_type_options.header_value", "", 0, 0, "||nosniff|"},
+    {Type::HeaderValue, "routing.http.response.x_frame_options.header_value", ""},
+    {Type::HeaderName, "routing.http.request.x_amzn_tls_version.header_name", "X-Amzn-Tls-Version"},
+    {Type::HeaderName, "routing.http.request.x_amzn_tls_cipher_suite.header_name", "X-Amzn-Tls-Cipher-Suite"},
+    {Type::HeaderName, "routing.http.request.x_amzn_mtls_clientcert.header_name", "X-Amzn-Mtls-Clientcert"},
+    {Type::HeaderName, "routing.http.request.x_amzn_mtls_clientcert_serial_number.header_name",
+     "X-Amzn-Mtls-Clientcert-Serial-Number"},
+    {Type::HeaderName, "routing.http.request.x_amzn_mtls_clientcert_issuer.header_name",
+     "X-Amzn-Mtls-Clientcert-Issuer"},
+    {Type::HeaderName, "routing.http.request.x_amzn_mtls_clientcert_subject.header_name",
+     "X-Amzn-Mtls-Clientcert-Subject"},
+    {Type::HeaderName, "routing.http.request.x_amzn_mtls_clientcert_validity.header_name",
+     "X-Amzn-Mtls-Clientcert-Validity"},
+    {Type::HeaderName, "routing.http.request.x_amzn_mtls_clientcert_leaf.header_name", "X-Amzn-Mtls-Clientcert-Leaf"},
 };
-
-constexpr std::string_view kPolicies[] = {
-    "2016-08", "2015-05", "TLS13-1-3-2021-06", "TLS13-1-3-PQ-2025-09", "TLS13-1-2-Res-2021-06",
-    "TLS13-1-2-Res-PQ-2025-09", "TLS13-1-2-2021-06", "TLS13-1-2-PQ-2025-09", "TLS13-1-2-Ext1-2021-06",
-    "TLS13-1-2-Ext1-PQ-2025-09", "TLS13-1-2-Ext2-2021-06", "TLS13-1-2-Ext2-PQ-2025-09", "TLS13-1-1-2021-06",
-    "TLS13-1-0-2021-06", "TLS13-1-0-PQ-2025-09", "TLS-1-2-2017-01", "TLS-1-2-Ext-2018-06", "TLS-1-1-2017-01",
-    "TLS-1-0-2015-04", "FS-1-2-Res-2020-10", "FS-1-2-Res-2019-08", "FS-1-2-2019-08", "FS-1-1-2019-08", "FS-2018-06",
-};
-
-void check_policy(const std::string& policy) {
-  constexpr std::string_view prefix = "ELBSecurityPolicy-";
-  for (std::string_view known : kPolicies) {
-    if (policy.starts_with(prefix) && std::string_view(policy).substr(prefix.size()) == known) return;
-  }
-  raise("SSLPolicyNotFound", fmt::format("SSL policy '{}' not found", policy));
-}
-
-Json checked_certificates(Context& context, const Json& certificates) {
-  Json normal = Json::array();
-  if (certificates.size() > kCertificatesMax) {
-    raise("TooManyCertificates", "The quota of certificates per load balancer has been reached");
-  }
-  for (const auto& certificate : certificates) {
-    std::string id = text(certificate, "CertificateArn");
-    if (find(context, "acm.certificate", id).is_null()) {
-      raise("CertificateNotFound", fmt::format("Certificate '{}' not found", id));
-    }
-    normal.push_back({{"CertificateArn", id}});
-  }
-  return normal;
-}
 
 void check_protocol(const std::string& protocol) {
   if (protocol.empty()) raise("ValidationError", "A listener protocol must be specified");
@@ -80,28 +59,6 @@ void check_port_free(Context& context, const std::string& balancer_arn, int64_t 
   }
 }
 
-// Certificates and policy belong to HTTPS and to nothing else.
-void apply_tls(Context& context, const Json& input, Json& listener) {
-  if (listener["Protocol"] != "HTTPS") {
-    if (!array(input, "Certificates").empty()) {
-      raise("ValidationError", "Certificates cannot be specified for HTTP listeners");
-    }
-    listener.erase("Certificates");
-    listener.erase("SslPolicy");
-    return;
-  }
-  if (has(input, "Certificates")) {
-    Json certificates = checked_certificates(context, array(input, "Certificates"));
-    if (certificates.size() > 1) raise("ValidationError", "Up to one default certificate can be specified");
-    listener["Certificates"] = certificates;
-  }
-  if (array(listener, "Certificates").empty()) {
-    raise("ValidationError", "A certificate must be specified for HTTPS listeners");
-  }
-  listener["SslPolicy"] = text(input, "SslPolicy", text(listener, "SslPolicy", kDefaultPolicy));
-  check_policy(text(listener, "SslPolicy"));
-}
-
 Json shown(Json listener) {
   listener.erase("Tags");
   return public_view(std::move(listener));
@@ -125,7 +82,7 @@ Json make_listener(Context& context, const Json& input, const std::string& balan
                 {"Tags", tags_of(input)},
                 {"weir", {{"attributes", attribute_defaults(kAttributes, std::size(kAttributes))},
                           {"extra_certificates", Json::array()}}}};
-  apply_tls(context, input, listener);
+  apply_listener_tls(context, input, listener);
   listener["DefaultActions"] = checked_actions(context, array(input, "DefaultActions"), protocol, balancer_arn);
   return listener;
 }
@@ -200,7 +157,7 @@ Json modify_listener(Context& context, const Json& input) {
       check_protocol(text(input, "Protocol"));
       listener["Protocol"] = text(input, "Protocol");
     }
-    apply_tls(context, input, listener);
+    apply_listener_tls(context, input, listener);
     Json actions = has(input, "DefaultActions") ? array(input, "DefaultActions") : array(listener, "DefaultActions");
     listener["DefaultActions"] = checked_actions(context, actions, text(listener, "Protocol"), balancer);
     recheck_rules(context, listener);
@@ -238,57 +195,6 @@ Json modify_attributes(Context& context, const Json& input) {
   return {{"Attributes", attribute_list(listener["weir"]["attributes"])}};
 }
 
-Json describe_certificates(Context& context, const Json& input) {
-  Json listener = load_listener(context, required(input, "ListenerArn"));
-  Json certificates = Json::array();
-  for (const auto& certificate : array(listener, "Certificates")) {
-    certificates.push_back({{"CertificateArn", certificate["CertificateArn"]}, {"IsDefault", true}});
-  }
-  for (const auto& certificate : array(listener["weir"], "extra_certificates")) {
-    certificates.push_back({{"CertificateArn", certificate["CertificateArn"]}, {"IsDefault", false}});
-  }
-  return {{"Certificates", certificates}};
-}
-
-Json add_certificates(Context& context, const Json& input) {
-  std::string id = required(input, "ListenerArn");
-  Json added = checked_certificates(context, array(input, "Certificates"));
-  transaction(context, [&] {
-    Json listener = load_listener(context, id);
-    Json& extra = listener["weir"]["extra_certificates"];
-    if (!extra.is_array()) extra = Json::array();
-    for (const auto& certificate : added) {
-      bool known = false;
-      for (const auto& other : extra) known = known || other == certificate;
-      if (!known) extra.push_back(certificate);
-    }
-    if (extra.size() >= kCertificatesMax) {
-      raise("TooManyCertificates", "The quota of certificates per load balancer has been reached");
-    }
-    put(context, kListenerKind, id, listener);
-  });
-  for (auto& certificate : added) certificate["IsDefault"] = false;
-  return {{"Certificates", added}};
-}
-
-Json remove_certificates(Context& context, const Json& input) {
-  std::string id = required(input, "ListenerArn");
-  transaction(context, [&] {
-    Json listener = load_listener(context, id);
-    Json kept = Json::array();
-    for (const auto& certificate : array(listener["weir"], "extra_certificates")) {
-      bool removed = false;
-      for (const auto& given : array(input, "Certificates")) {
-        removed = removed || text(given, "CertificateArn") == text(certificate, "CertificateArn");
-      }
-      if (!removed) kept.push_back(certificate);
-    }
-    listener["weir"]["extra_certificates"] = kept;
-    put(context, kListenerKind, id, listener);
-  });
-  return Json::object();
-}
-
 }  // namespace
 
 Json load_listener(Context& context, const std::string& arn) {
@@ -302,10 +208,7 @@ void add_listener_operations(Dispatcher& dispatcher, Context& context) {
        {"ModifyListener", modify_listener},
        {"DeleteListener", delete_listener},
        {"DescribeListenerAttributes", describe_attributes},
-       {"ModifyListenerAttributes", modify_attributes},
-       {"DescribeListenerCertificates", describe_certificates},
-       {"AddListenerCertificates", add_certificates},
-       {"RemoveListenerCertificates", remove_certificates}});
+       {"ModifyListenerAttributes", modify_attributes}});
 }
 
 }  // namespace weir::api

@@ -39,6 +39,14 @@ constexpr AttributeSpec kAttributes[] = {
     {Type::Choice, "load_balancing.cross_zone.enabled", "true", 0, 0, "|true|"},
     {Type::Boolean, "zonal_shift.config.enabled", "false"},
     {Type::Boolean, "ipv6.deny_all_igw_traffic", "false"},
+    {Type::Boolean, "weir.strict_mode", "false"},
+    {Type::Boolean, "weir.idle_timeout.ping_counts", "false"},
+    {Type::Integer, "weir.client_requests.max", "10000", 0, 1000000000},
+    {Type::Integer, "weir.client_streams.max", "128", 1, 10000},
+    {Type::Boolean, "weir.adaptive_windows.enabled", "true"},
+    {Type::Choice, "weir.logs.format", "alb", 0, 0, "|alb|json|"},
+    {Type::Boolean, "weir.flight_recorder.enabled", "true"},
+    {Type::Integer, "weir.slow_reader.timeout_seconds", "300", 0, 86400},
 };
 
 void check_name(const std::string& name) {

@@ -58,6 +58,15 @@ void check_priority_free(Context& context, const std::string& listener_arn, int6
   }
 }
 
+// Default rules are not counted.
+size_t rules_of_balancer(Context& context, const std::string& balancer_arn) {
+  size_t count = 0;
+  for (const auto& listener : list_where(context, kListenerKind, "LoadBalancerArn", balancer_arn)) {
+    count += list_where(context, kRuleKind, "ListenerArn", text(listener, "ListenerArn")).size();
+  }
+  return count;
+}
+
 Json create_rule(Context& context, const Json& input) {
   std::string listener_arn = required(input, "ListenerArn");
   int64_t priority = checked_priority(input);
@@ -65,7 +74,7 @@ Json create_rule(Context& context, const Json& input) {
   transaction(context, [&] {
     Json listener = load_listener(context, listener_arn);
     check_priority_free(context, listener_arn, priority);
-    if (list_where(context, kRuleKind, "ListenerArn", listener_arn).size() >= kRulesMax) {
+    if (rules_of_balancer(context, text(listener, "LoadBalancerArn")) >= kRulesMax) {
       raise("TooManyRules", "The quota of rules per load balancer has been reached");
     }
     rule = {{"RuleArn", rule_base(listener_arn) + "/" + context.random.hex(16)},

@@ -71,6 +71,7 @@ void add_elbv2_operations(Dispatcher& dispatcher, Context& context) {
   add_target_group_operations(dispatcher, context);
   add_target_operations(dispatcher, context);
   add_listener_operations(dispatcher, context);
+  add_listener_tls_operations(dispatcher, context);
   add_rule_operations(dispatcher, context);
   add_elbv2_tag_operations(dispatcher, context);
 }

@@ -31,6 +31,24 @@ constexpr AttributeSpec kAttributes[] = {
     {Type::Integer, "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "1", 1, 1000},
     {Type::Integer, "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "off", 1, 100,
      "|off|"},
+    {Type::Integer, "weir.stream_idle_timeout.seconds", "load_balancer", 0, 604800, "|load_balancer|"},
+    {Type::Boolean, "weir.draining.end_when_idle", "true"},
+    {Type::Text, "weir.health_check.service", ""},
+    {Type::Metadata, "weir.health_check.metadata", ""},
+    {Type::Boolean, "weir.health_check.evaluate_payload", "true"},
+    {Type::Boolean, "weir.health_check.watch", "false"},
+    {Type::GrpcCodes, "weir.retry.grpc_codes", ""},
+    {Type::Integer, "weir.retry.max_attempts", "2", 1, 5},
+    {Type::Integer, "weir.retry.budget_percent", "20", 0, 100},
+    {Type::Boolean, "weir.outlier_ejection.enabled", "false"},
+    {Type::GrpcCodes, "weir.outlier_ejection.grpc_codes", "INTERNAL,UNAVAILABLE"},
+    {Type::Integer, "weir.outlier_ejection.consecutive_failures", "5", 1, 1000},
+    {Type::Integer, "weir.outlier_ejection.base_seconds", "30", 1, 3600},
+    {Type::Integer, "weir.outlier_ejection.max_percent", "34", 1, 100},
+    {Type::Choice, "weir.placement", "algorithm", 0, 0, "|algorithm|rate|"},
+    {Type::Boolean, "weir.rebalancing.enabled", "false"},
+    {Type::Integer, "weir.rebalancing.streams_per_second", "5", 1, 10000},
+    {Type::Integer, "weir.rebalancing.min_age_seconds", "30", 0, 86400},
 };
 
 void check_name(const std::string& name) {
@@ -177,9 +195,8 @@ Json make_group(Context& context, const Json& input, const std::string& name) {
   check_target_type(type);
   // What the data plane does not speak is refused, not accepted and then answered wrongly.
   std::string version = checked_enum(input, "ProtocolVersion", "HTTP1", "protocolVersion", {"GRPC", "HTTP1", "HTTP2"});
-  if (version == "HTTP1" || protocol == "HTTPS") {
-    raise("ValidationError", "Weir forwards cleartext HTTP/2 to targets: Protocol must be 'HTTP' and ProtocolVersion "
-                             "'GRPC' or 'HTTP2'");
+  if (version == "HTTP1") {
+    raise("ValidationError", "Weir forwards HTTP/2 to targets: ProtocolVersion must be 'GRPC' or 'HTTP2'");
   }
   Json group{{"TargetGroupArn", arn(context, "elasticloadbalancing",
                                     fmt::format("targetgroup/{}/{}", name, context.random.hex(16)))},
@@ -294,6 +311,14 @@ void check_combination(const Json& values) {
   if (values["load_balancing.algorithm.anomaly_mitigation"] == "on" && !weighted) {
     raise("InvalidConfigurationRequest",
           "Anomaly mitigation can only be enabled with the 'weighted_random' algorithm");
+  }
+  for (const char* kind : {"count", "percentage"}) {
+    std::string routing = fmt::format("target_group_health.unhealthy_state_routing.minimum_healthy_targets.{}", kind);
+    std::string dns = fmt::format("target_group_health.dns_failover.minimum_healthy_targets.{}", kind);
+    if (values[routing] == "off" || values[dns] == "off") continue;
+    if (std::stoi(text(values, dns.c_str())) >= std::stoi(text(values, routing.c_str()))) continue;
+    raise("InvalidConfigurationRequest",
+          fmt::format("The value of '{}' must be greater than or equal to the value of '{}'", dns, routing));
   }
   if (values["stickiness.enabled"] != "true") return;
   if (weighted) {

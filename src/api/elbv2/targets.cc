@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -138,7 +140,14 @@ TargetHealth health_of(const Json& target, const GroupHealth& group) {
   return {"initial", "Elb.RegistrationInProgress", "Target registration is in progress"};
 }
 
-Json health_view(const Json& group, const Json& target, const TargetHealth& health) {
+// Include: "AnomalyDetection" or "All".
+bool wants_anomalies(const Json& input) {
+  Json include = array(input, "Include");
+  return std::any_of(include.begin(), include.end(),
+                     [](const Json& value) { return value == "AnomalyDetection" || value == "All"; });
+}
+
+Json health_view(const Json& input, const Json& group, const Json& target, const TargetHealth& health) {
   Json state{{"State", health.state}};
   if (!health.reason.empty()) state["Reason"] = health.reason;
   if (!health.description.empty()) state["Description"] = health.description;
@@ -146,7 +155,11 @@ Json health_view(const Json& group, const Json& target, const TargetHealth& heal
   if (target.contains("AvailabilityZone")) shown["AvailabilityZone"] = target["AvailabilityZone"];
   std::string port = text(group, "HealthCheckPort");
   if (port == "traffic-port") port = text(target, "Port");
-  return {{"Target", shown}, {"HealthCheckPort", port}, {"TargetHealth", state}};
+  Json view{{"Target", shown}, {"HealthCheckPort", port}, {"TargetHealth", state}};
+  if (!health.anomaly.empty() && wants_anomalies(input)) {
+    view["AnomalyDetection"] = {{"Result", health.anomaly}, {"MitigationInEffect", health.mitigated ? "yes" : "no"}};
+  }
+  return view;
 }
 
 Json describe_health(Context& context, const Json& input) {
@@ -157,7 +170,7 @@ Json describe_health(Context& context, const Json& input) {
   Json wanted = array(input, "Targets");
   if (wanted.empty()) {
     for (const auto& target : list_where(context, kTargetKind, "TargetGroupArn", group_arn)) {
-      descriptions.push_back(health_view(group, target, health_of(target, health)));
+      descriptions.push_back(health_view(input, group, target, health_of(target, health)));
     }
   }
   for (const auto& given : wanted) {
@@ -165,9 +178,9 @@ Json describe_health(Context& context, const Json& input) {
     Json target = find(context, kTargetKind, document_id(group_arn, key));
     if (target.is_null()) {
       TargetHealth unknown{"unused", "Target.NotRegistered", "Target is not registered to the target group"};
-      descriptions.push_back(health_view(group, {{"Id", key.ip}, {"Port", key.port}}, unknown));
+      descriptions.push_back(health_view(input, group, {{"Id", key.ip}, {"Port", key.port}}, unknown));
     } else {
-      descriptions.push_back(health_view(group, target, health_of(target, health)));
+      descriptions.push_back(health_view(input, group, target, health_of(target, health)));
     }
   }
   return {{"TargetHealthDescriptions", descriptions}};

@@ -59,8 +59,8 @@ bool is_local_host(std::string_view host) {
   return name.starts_with("127.") && name.find_first_not_of("0123456789.") == std::string_view::npos;
 }
 
-Front::Front(const Dispatcher& dispatcher, Random& random, Gate gate)
-    : dispatcher_(dispatcher), random_(random), gate_(std::move(gate)) {}
+Front::Front(const Dispatcher& dispatcher, Random& random, Gate gate, Metrics metrics)
+    : dispatcher_(dispatcher), random_(random), gate_(std::move(gate)), metrics_(std::move(metrics)) {}
 
 void Front::handle(const HttpRequest& request, HttpServer::Respond respond) const {
   if (!request.local_socket) {
@@ -74,9 +74,22 @@ void Front::handle(const HttpRequest& request, HttpServer::Respond respond) cons
     }
   }
   if (request.method == "GET" && request.target == "/health") return respond(plain(200, "ok\n"));
+  if (request.method == "GET" && request.target == "/metrics" && metrics_) {
+    HttpResponse page = plain(200, metrics_());
+    page.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    return respond(std::move(page));
+  }
   if (request.method != "POST") return respond(plain(405, "The API takes POST requests.\n"));
   if (request.headers.contains("x-amz-target")) return handle_json(request, std::move(respond));
   respond(json_error({"MissingAction", "The request has no X-Amz-Target.", 400}));
+}
+
+HttpResponse Front::success(const nlohmann::json& output) const {
+  HttpResponse response;
+  response.content_type = "application/x-amz-json-1.1";
+  response.body = output.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  response.headers.emplace_back("x-amzn-RequestId", random_.uuid());
+  return response;
 }
 
 void Front::handle_json(const HttpRequest& request, HttpServer::Respond respond) const {
@@ -94,11 +107,12 @@ void Front::handle_json(const HttpRequest& request, HttpServer::Respond respond)
     return respond(json_error({"SerializationException", "The body is not a JSON object.", 400}));
   }
   try {
-    HttpResponse response;
-    response.content_type = "application/x-amz-json-1.1";
-    response.body = dispatcher_.call(service, operation, input).dump(-1, ' ', false,
-                                                                     nlohmann::json::error_handler_t::replace);
-    response.headers.emplace_back("x-amzn-RequestId", random_.uuid());
+    if (const auto* deferred = dispatcher_.deferred(service, operation)) {
+      auto answer = std::make_shared<HttpServer::Respond>(std::move(respond));
+      respond = [answer](HttpResponse response) { (*answer)(std::move(response)); };
+      return (*deferred)(input, [this, answer](nlohmann::json output) { (*answer)(success(output)); });
+    }
+    HttpResponse response = success(dispatcher_.call(service, operation, input));
     if (!gate_) return respond(std::move(response));
     gate_(service, operation, input,
           [respond = std::move(respond), response = std::move(response)]() mutable { respond(std::move(response)); });

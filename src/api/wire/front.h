@@ -24,15 +24,20 @@ class Front {
   using Gate = std::function<void(std::string_view service, std::string_view operation, const nlohmann::json& input,
                                   std::move_only_function<void()> done)>;
 
-  Front(const Dispatcher& dispatcher, Random& random, Gate gate = {});
+  // What GET /metrics answers: Prometheus' text format.
+  using Metrics = std::function<std::string()>;
+
+  Front(const Dispatcher& dispatcher, Random& random, Gate gate = {}, Metrics metrics = {});
   void handle(const HttpRequest& request, HttpServer::Respond respond) const;
 
  private:
   void handle_json(const HttpRequest& request, HttpServer::Respond respond) const;
+  HttpResponse success(const nlohmann::json& output) const;
 
   const Dispatcher& dispatcher_;
   Random& random_;
   Gate gate_;
+  Metrics metrics_;
 };
 
 // The service whose target prefix this is ("AmazonEC2ContainerServiceV20141113" → "ecs"); "" unknown.

@@ -25,6 +25,10 @@ class HttpServerTest : public ::testing::Test {
     dispatcher_.add("weir", "Fail", [](const nlohmann::json&) -> nlohmann::json {
       throw ApiError{"SomeCode", "some message", 409};
     });
+    dispatcher_.add_deferred("weir", "Later", [this](const nlohmann::json& input, Dispatcher::Done done) {
+      if (input.contains("bad")) throw ApiError{"SomeCode", "some message", 409};
+      loop_->post([input, done = std::move(done)]() mutable { done(input); });
+    });
     int fd = *net::listen_tcp("127.0.0.1", 0);
     sockaddr_in address{};
     socklen_t size = sizeof address;
@@ -75,7 +79,7 @@ class HttpServerTest : public ::testing::Test {
   std::unique_ptr<net::Loop> loop_ = net::make_epoll_loop(clock_);
   Dispatcher dispatcher_;
   Random random_{1};
-  Front front_{dispatcher_, random_};
+  Front front_{dispatcher_, random_, {}, [] { return std::string("weir_streams 3\n"); }};
   std::unique_ptr<HttpServer> server_;
   std::thread thread_;
   uint16_t port_ = 0;
@@ -91,6 +95,25 @@ TEST_F(HttpServerTest, AnswersOperationsAndTheirErrorsInJson) {
   EXPECT_TRUE(answer.ends_with(R"({"__type":"SomeCode","message":"some message"})")) << answer;
   EXPECT_NE(talk(post("Weir.Nope", "{}", kClose), false).find("UnknownOperationException"), std::string::npos);
   EXPECT_NE(talk(post("Weir.Echo", "[1", kClose), false).find("SerializationException"), std::string::npos);
+}
+
+TEST_F(HttpServerTest, AnswersOperationsThatAskElsewhereFirst) {
+  start({});
+  std::string answer = talk(post("Weir.Later", R"({"a":1})", kClose), false);
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK\r\n")) << answer;
+  EXPECT_TRUE(answer.ends_with("\r\n\r\n{\"a\":1}")) << answer;
+  answer = talk(post("Weir.Later", R"({"bad":1})", kClose), false);
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 409 ")) << answer;
+}
+
+TEST_F(HttpServerTest, ServesMetricsToScrapersOfThisMachine) {
+  start({});
+  std::string answer = talk("GET /metrics HTTP/1.1\r\nHost: localhost:4566\r\nConnection: close\r\n\r\n", false);
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 ")) << answer;
+  EXPECT_NE(answer.find("text/plain; version=0.0.4"), std::string::npos) << answer;
+  EXPECT_TRUE(answer.ends_with("weir_streams 3\n")) << answer;
+  answer = talk("GET /metrics HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", false);
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 403 ")) << answer;
 }
 
 TEST_F(HttpServerTest, AnswersPipelinedRequestsInOrder) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/clock.h"
+#include "http/h2/limits.h"
 
 namespace weir::http::h2 {
 
@@ -13,6 +14,7 @@ class Budget {
  public:
   // per_second > 0.
   constexpr Budget(uint32_t burst, uint32_t per_second) : burst_(burst), per_second_(per_second), left_(burst) {}
+  constexpr explicit Budget(Rate rate) : Budget(rate.burst, rate.per_second) {}
 
   // Takes `cost`; false when the budget is spent.
   bool spend(uint32_t cost, TimePoint now) {
@@ -23,7 +25,7 @@ class Budget {
   }
 
   // Useful work gives some back, so that busy honest peers are never short.
-  void earn() { left_ += left_ < burst_ ? 1 : 0; }
+  void earn(uint32_t count = 1) { left_ += std::min(count, burst_ - left_); }
 
  private:
   void refill(TimePoint now) {

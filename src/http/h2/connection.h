@@ -5,11 +5,14 @@
 // call every submit function of this and of other connections, which never call a sink back (save
 // on_output, which only takes note). A stream handle stays safe to resolve after the stream ended.
 //
-// Limits: see ConnectionOptions and Limits; reaching one ends the stream or the connection with the error
+// Limits: see ConnectionOptions and limits.h; reaching one ends the stream or the connection with the error
 // that the RFC names, never the process.
 #pragma once
 
+#include <algorithm>
+#include <concepts>
 #include <cstdint>
+#include <cstring>
 #include <expected>
 #include <span>
 #include <string>
@@ -17,8 +20,11 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "http/h2/adaptive_window.h"
 #include "http/h2/budget.h"
+#include "http/h2/end_reason.h"
 #include "http/h2/frame.h"
+#include "http/h2/frame_trace.h"
 #include "http/h2/hpack.h"
 #include "http/h2/stream.h"
 #include "http/header.h"
@@ -32,8 +38,11 @@ struct ConnectionOptions {
   Role role = Role::Server;
   uint32_t max_concurrent_streams = 128;      // that the peer may have open towards us (server)
   uint32_t stream_window_bytes = 256u << 10;  // SETTINGS_INITIAL_WINDOW_SIZE: bounds what a stream buffers
+  uint32_t stream_window_bytes_max = 0;       // grows up to this with the path (adaptive_window.h); 0: stays
+  size_t growth_bytes_in_use_max = SIZE_MAX;  // of the buffer pool: above it no window grows
   uint32_t connection_window_bytes = 16u << 20;
   size_t output_high_bytes = 256u << 10;      // above this, body bytes wait in their stream
+  uint32_t first_stream_id = 1;               // client: odd; later than 1 where ids are to run out soon
   HpackLimits hpack;
 };
 
@@ -43,6 +52,23 @@ struct Shared {
   BufferPool& buffers;
   Arena& arena;        // reset by the worker at the end of each turn
   HeaderList& headers; // scratch
+  HeaderRuns* runs = nullptr;  // none: nothing is remembered from block to block
+  Tally* tally = nullptr;      // none: nothing is counted
+  FrameTrace* trace = nullptr; // the flight recorder; none: nothing is noted
+};
+
+// Fields to send, in this order; the runs are optional.
+struct OutgoingHeaders {
+  template <class Fields>
+    requires std::convertible_to<const Fields&, std::span<const Field>>
+  OutgoingHeaders(const Fields& all) : fields(all) {}  // implicit: a plain list of fields
+  OutgoingHeaders(HeaderRun* first, std::span<const Field> middle, HeaderRun* last)
+      : prefix(first), fields(middle), suffix(last) {}
+  // A block as it was received, and what may have been added to it.
+  explicit OutgoingHeaders(const HeaderList& list) : prefix(list.run), fields(list.fields) {}
+  HeaderRun* prefix = nullptr;
+  std::span<const Field> fields;
+  HeaderRun* suffix = nullptr;
 };
 
 struct HeadersEvent {
@@ -54,10 +80,11 @@ struct HeadersEvent {
 
 class Sink {
  public:
-  // Server: a Head opens the stream. `list` and what it points to live until the end of the turn.
+  // Server: a Head opens the stream. `list` and what it points to live until this returns.
   virtual void on_headers(StreamHandle stream, Stream& s, const HeadersEvent& event) = 0;
-  // Payload of one DATA frame without padding. Credit: the sink calls consume() when the bytes have left.
-  virtual void on_data(StreamHandle stream, Stream& s, std::span<const uint8_t> bytes, bool end_stream) = 0;
+  // Payload of one DATA frame without padding. Returns how many bytes (of this frame and of earlier ones) have left,
+  // so that the peer gets credit for them; for others the sink calls consume() when they have.
+  virtual size_t on_data(StreamHandle stream, Stream& s, std::span<const uint8_t> bytes, bool end_stream) = 0;
   // The stream is over: the peer reset it (remote), or broke a rule and we reset it (local). The record goes
   // when this returns. Not called for a request whose head was malformed: the sink never heard of it.
   enum class ResetBy : uint8_t { Remote, Local };
@@ -97,7 +124,7 @@ class Connection {
   StreamHandle open_stream(uint64_t user);
   bool can_open_stream() const;
   // Head or trailers. Order is kept behind waiting body bytes.
-  void send_headers(StreamHandle stream, std::span<const Field> fields, bool end_stream);
+  void send_headers(StreamHandle stream, const OutgoingHeaders& fields, bool end_stream);
   // Returns how many bytes went to output() at once; on_sent() tells of the others.
   size_t send_data(StreamHandle stream, std::span<const uint8_t> bytes, bool end_stream);
   // RST_STREAM; the record goes at once, the sink is not told.
@@ -108,11 +135,13 @@ class Connection {
   // Gives stream credit back to the peer.
   void consume(StreamHandle stream, size_t bytes);
   // A final GOAWAY with this error; receive() will answer false from now on.
-  void fail(ErrorCode code, std::string_view debug);
+  void fail(ErrorCode code, EndReason reason, std::string_view debug);
   // Graceful shutdown, server: first GOAWAY(2^31-1), later finish_goaway() with the true last id.
   void announce_goaway();
   void finish_goaway();
   void ping(uint64_t opaque);
+  // Takes grown stream windows back; what the peer was allowed to send until it knows is still taken.
+  void shrink_windows();
 
   // --- state ---------------------------------------------------------------------------------------------
   Buffer& output() { return output_; }
@@ -130,34 +159,53 @@ class Connection {
   bool failed() const { return failed_; }
   ErrorCode error() const { return error_; }
   const std::string& error_detail() const { return error_detail_; }
+  EndReason end_reason() const { return end_reason_; }  // None while not failed
   bool goaway_received() const { return goaway_received_; }
   bool goaway_sent() const { return goaway_sent_; }
   bool preface_done() const { return settings_received_; }
   uint32_t peer_max_concurrent_streams() const { return peer_max_streams_; }
   uint32_t last_accepted_stream_id() const { return last_accepted_id_; }
   uint64_t pings_acked() const { return pings_acked_; }
-  bool has_partial_input() const { return !partial_.empty() || block_head_.stream_id != 0; }
+  // Its number in the flight recorder; 0 without one.
+  uint32_t trace_id() const { return trace_id_; }
+  // What the peer lets us send on the whole connection; the output may hold it back, too.
+  int64_t send_window() const { return send_window_; }
+  bool output_full() const { return output_.size() >= options_.output_high_bytes; }
+  TimePoint last_ping_at() const { return last_ping_at_; }  // the peer's latest PING; TimePoint{}: none came
+  bool has_partial_input() const { return !partial_.empty() || in_header_block(); }
+  bool may_carry_data() const { return settings_received_ && !in_header_block(); }
+  bool in_header_block() const { return block_head_.stream_id != 0; }
+  // Since when the peer owes the rest of a header block or else of a frame; zero: it owes nothing.
+  TimePoint partial_since() const { return has_partial_input() ? partial_since_ : TimePoint{}; }
+  // Client: every stream id was used; another connection must take over.
+  bool ids_exhausted() const { return next_local_id_ >= kStreamIdMax; }
+  // Calls f(handle, stream) for each stream whose peer kept it behind a closed window for `period` and took less
+  // than bytes_min meanwhile. f must not end streams.
+  template <class F>
+  void for_each_stalled(TimePoint now, Duration period, size_t bytes_min, F&& f);
   // Bytes that wait in streams for windows.
   size_t pending_bytes() const { return pending_bytes_; }
 
  private:
-  struct ConnectionError {
-    ErrorCode code;
-    const char* detail;
+  // What became of a frame: nothing, or why the connection is over. Two words: it travels in registers.
+  struct Status {
+    const char* detail = nullptr;  // null: the connection goes on
+    ErrorCode code = ErrorCode::NoError;
+    EndReason reason = EndReason::None;
+    explicit operator bool() const { return detail == nullptr; }
   };
-  using Status = std::expected<void, ConnectionError>;
-  static std::unexpected<ConnectionError> error_of(ErrorCode code, const char* detail) {
-    return std::unexpected(ConnectionError{code, detail});
-  }
+  static Status error_of(ErrorCode code, const char* detail) { return {detail, code, reason_of(code)}; }
+  static Status flood(EndReason reason, const char* detail) { return {detail, ErrorCode::EnhanceYourCalm, reason}; }
 
   // connection_receive.cc
   size_t consume_preface(std::span<const uint8_t> bytes, Status& status);
   size_t parse_frames(std::span<const uint8_t> bytes, Status& status);
   Status on_frame(const FrameHeader& h, const uint8_t* payload);
-  Status on_data_frame(const FrameHeader& h, const uint8_t* payload);
+  Status on_data_frame(FrameHeader h, const uint8_t* payload);
   Status on_headers_frame(const FrameHeader& h, const uint8_t* payload);
   Status on_continuation_frame(const FrameHeader& h, const uint8_t* payload);
   Status on_header_block(std::span<const uint8_t> block);
+  Status take_header_block(std::span<const uint8_t> block);
   Status deliver_headers(Stream* s, StreamHandle handle, bool end_stream);
   Status new_peer_stream(uint32_t id, StreamHandle& out);
   Status on_rst_frame(const FrameHeader& h, const uint8_t* payload);
@@ -166,6 +214,8 @@ class Connection {
   // connection_control.cc
   Status on_settings_frame(const FrameHeader& h, const uint8_t* payload);
   void on_settings_acked();
+  void announce_stream_window();
+  void move_receive_windows(int64_t difference);
   Status apply_setting(uint16_t id, uint32_t value);
   Status apply_initial_window(uint32_t value);
   Status on_ping_frame(const FrameHeader& h, const uint8_t* payload);
@@ -178,8 +228,26 @@ class Connection {
       sink_.on_output();
     }
   }
-  void write_header_frames(uint32_t id, std::span<const Field> fields, bool end_stream);
-  void write_data_frame(uint32_t id, const uint8_t* bytes, size_t size, bool end_stream);
+  [[gnu::always_inline]] void trace_written(const uint8_t* header) {
+    if (shared_.trace != nullptr) shared_.trace->wrote(trace_id_, header);
+  }
+  void trace_received(const uint8_t* header) {
+    if (shared_.trace != nullptr) shared_.trace->received(trace_id_, header);
+  }
+  // At `to`, in output().
+  void write_header(uint8_t* to, const FrameHeader& h) {
+    write_frame_header(to, h);
+    trace_written(to);
+  }
+  void write_u32_frame(FrameType type, uint32_t stream_id, uint32_t value) {
+    uint8_t* p = output_.reserve(kFrameHeaderBytes + 4);
+    write_header(p, {4, type, 0, stream_id});
+    write_u32(p + kFrameHeaderBytes, value);
+    output_.commit(kFrameHeaderBytes + 4);
+  }
+  void write_header_frames(uint32_t id, const OutgoingHeaders& fields, bool end_stream);
+  size_t send_data_slowly(StreamHandle stream, std::span<const uint8_t> bytes, bool end_stream);
+  void write_data_frame(Stream& s, const uint8_t* bytes, size_t size, bool end_stream);
   size_t sendable(const Stream& s) const;
   void block(StreamHandle handle, Stream& s);
   void pump_stream(StreamHandle handle, Stream& s);
@@ -189,16 +257,44 @@ class Connection {
   int32_t new_receive_window() const;
   void remote_end(StreamHandle handle, Stream& s);
   void drop(StreamHandle handle, Stream& s);
-  void stream_error(StreamHandle handle, Stream& s, ErrorCode code);
+  // The peer broke a rule of the stream: resets it, and charges the peer (CVE-2025-8671).
+  Status stream_error(StreamHandle handle, Stream& s, ErrorCode code);
+  // A frame of the peer on a stream that is gone.
+  Status closed_stream(uint32_t id);
   void send_rst(uint32_t id, ErrorCode code);
-  void credit_connection(size_t bytes);
+  void credit_connection(size_t bytes) {
+    receive_unreturned_ += static_cast<uint32_t>(bytes);
+    if (receive_unreturned_ >= options_.connection_window_bytes / 2) [[unlikely]] return_connection_credit();
+  }
+  void return_connection_credit();
+  void credit_stream(Stream& s, size_t bytes) {
+    s.receive_unreturned += static_cast<uint32_t>(bytes);
+    if (s.receive_unreturned >= adaptive_.window() / 2) [[unlikely]] return_stream_credit(s);
+  }
+  void return_stream_credit(Stream& s);
   bool glitch(uint32_t cost) { return glitches_.spend(cost, now_); }
+  // What DATA has earned since is counted first: peers may answer it with PING, to measure the path.
+  bool spend_control(uint32_t cost) {
+    settle_data();
+    return control_.spend(cost, now_);
+  }
+  bool spend_empty_data() {
+    settle_data();
+    return empties_.spend(1, now_);
+  }
+  void settle_data() {
+    control_.earn(data_received_);
+    control_.earn(data_written_);
+    empties_.earn(data_received_);
+    data_received_ = data_written_ = 0;
+  }
   bool recently_reset(uint32_t id) const;
   bool is_idle(uint32_t id) const;
 
   ConnectionOptions options_;
   Shared shared_;
   Sink& sink_;
+  uint32_t trace_id_;
   StreamTable table_;
   HpackDecoder decoder_;
   HpackEncoder encoder_;
@@ -209,16 +305,21 @@ class Connection {
   uint32_t continuations_ = 0;
   size_t preface_seen_ = 0;
   TimePoint now_{};
+  TimePoint partial_since_{};
+  Tally& tally_;
 
   int64_t send_window_ = kDefaultWindow;
   int64_t receive_window_ = kDefaultWindow;
   uint32_t receive_unreturned_ = 0;
+  AdaptiveWindow adaptive_;
+  uint32_t granted_window_;         // that the peer may assume for its streams, until it acknowledges less
+  uint32_t settings_unacked_ = 1;   // SETTINGS frames of ours
   uint32_t peer_initial_window_ = kDefaultWindow;
   uint32_t peer_frame_bytes_max_ = kFrameBytesMax;
   uint32_t peer_max_streams_;
   uint32_t last_peer_id_ = 0;       // highest stream id the peer used
   uint32_t last_accepted_id_ = 0;   // highest one that reached the sink: what GOAWAY says
-  uint32_t next_local_id_ = 1;
+  uint32_t next_local_id_;
   uint32_t goaway_last_id_ = kStreamIdMax;  // that the peer will process
   size_t pending_bytes_ = 0;
   static constexpr size_t kOutputHintMax = 64u << 10;
@@ -227,9 +328,9 @@ class Connection {
   std::vector<StreamHandle> blocked_;
   size_t blocked_head_ = 0;
   uint64_t pings_acked_ = 0;
+  TimePoint last_ping_at_{};
 
   bool settings_received_ = false;
-  bool settings_acked_ = false;
   bool goaway_received_ = false;
   bool goaway_sent_ = false;
   bool goaway_final_ = false;
@@ -237,16 +338,66 @@ class Connection {
   bool output_noted_ = false;
   ErrorCode error_ = ErrorCode::NoError;
   std::string error_detail_;
+  EndReason end_reason_ = EndReason::None;
 
   // Frames of streams that we reset lately are normal: the peer had sent them before it knew.
   static constexpr size_t kResetIdsKept = 128;
+  static constexpr size_t kCancelledIdsKept = 1024;  // client: many clients cancel on one connection
   std::vector<uint32_t> reset_ids_;
   size_t reset_next_ = 0;
 
-  Budget resets_{1000, 100};        // RST_STREAM from the peer, and errors of the peer that make us reset
-  Budget control_{2000, 500};       // PING, SETTINGS, PRIORITY, window games
-  Budget empties_{1000, 200};       // empty DATA without END_STREAM
-  Budget glitches_{10000, 330};     // everything odd but allowed
+  // DATA frames with content that the budgets have not earned for yet.
+  uint32_t data_received_ = 0;
+  uint32_t data_written_ = 0;
+  Budget resets_{kResetRate};
+  Budget control_{kControlRate};
+  Budget empties_{kEmptyDataRate};
+  Budget glitches_{kGlitchRate};
 };
+
+// Takes the bytes from the windows, too.
+[[gnu::always_inline]] inline void Connection::write_data_frame(Stream& s, const uint8_t* bytes, size_t size,
+                                                                bool end_stream) {
+  uint8_t* p = output_.reserve(kFrameHeaderBytes + size);
+  write_frame_header(p, {static_cast<uint32_t>(size), FrameType::Data, end_stream ? kFlagEndStream : uint8_t{0}, s.id});
+  trace_written(p);
+  if (size > 0) std::memcpy(p + kFrameHeaderBytes, bytes, size);
+  output_.commit(kFrameHeaderBytes + size);
+  data_written_ += size > 0 ? 1 : 0;
+  s.send_window -= static_cast<int32_t>(size);
+  send_window_ -= static_cast<int64_t>(size);
+}
+
+// Here because it is what is done most: one frame that nothing holds back.
+[[gnu::always_inline]] inline size_t Connection::send_data(StreamHandle handle, std::span<const uint8_t> bytes,
+                                                           bool end_stream) {
+  Stream* s = shared_.streams.resolve(handle);
+  size_t const size = bytes.size();
+  auto const wanted = static_cast<int64_t>(size);
+  if (s == nullptr || failed_ || s->pending != nullptr || !s->may_send() || size - 1 >= kFrameBytesMax ||
+      wanted > s->send_window || wanted > send_window_ || output_.size() >= options_.output_high_bytes) [[unlikely]] {
+    return send_data_slowly(handle, bytes, end_stream);
+  }
+  note_output();
+  write_data_frame(*s, bytes.data(), size, end_stream);
+  if (end_stream) local_end(handle, *s);
+  return size;
+}
+
+template <class F>
+void Connection::for_each_stalled(TimePoint now, Duration period, size_t bytes_min, F&& f) {
+  for_each_stream([&](StreamHandle handle) {
+    Stream& s = *shared_.streams.resolve(handle);
+    if (s.pending == nullptr) return;
+    PendingOutput& p = *s.pending;
+    bool behind_window = std::min<int64_t>(s.send_window, send_window_) < static_cast<int64_t>(kTinyFrameBytes);
+    if (p.watched_since == TimePoint{} || !behind_window || p.drained >= bytes_min) {
+      p.watched_since = now;
+      p.drained = 0;
+    } else if (now - p.watched_since >= period) {
+      f(handle, s);
+    }
+  });
+}
 
 }  // namespace weir::http::h2

@@ -15,13 +15,13 @@ struct QuietSink final : Sink {
   uint64_t ends = 0;
 
   void on_headers(StreamHandle, Stream&, const HeadersEvent& event) override { ends += event.end_stream; }
-  void on_data(StreamHandle h, Stream&, std::span<const uint8_t> bytes, bool end_stream) override {
+  size_t on_data(StreamHandle h, Stream&, std::span<const uint8_t> bytes, bool end_stream) override {
     ends += end_stream;
-    connection->consume(h, bytes.size());
-    if (!server || !end_stream) return;
+    if (!server || !end_stream) return bytes.size();
     connection->send_headers(h, head, false);
     connection->send_data(h, bytes, false);
     connection->send_headers(h, trailers, true);
+    return bytes.size();
   }
   void on_reset(StreamHandle, Stream&, ErrorCode, ResetBy) override {}
   void on_sent(StreamHandle, Stream&, size_t) override {}
@@ -67,8 +67,9 @@ struct Pair {
   StreamPool streams;
   Arena arena;
   HeaderList headers;
+  HeaderRuns runs;
   QuietSink client_sink, server_sink;
-  Shared shared{streams, buffers, arena, headers};
+  Shared shared{streams, buffers, arena, headers, &runs};
   Connection client{Endpoint::options_for(Role::Client), shared, client_sink};
   Connection server{Endpoint::options_for(Role::Server), shared, server_sink};
   std::vector<Field> request = fields_of(kRequest);

@@ -6,9 +6,8 @@
 namespace weir::http::h2 {
 
 namespace {
-constexpr size_t kSettingBytes = 6;
-constexpr size_t kSettingsPerFrameMax = 32;
-}  // namespace
+constexpr size_t kSettingBytes = 6;  // RFC 9113 §6.5.1
+}
 
 Connection::Status Connection::on_settings_frame(const FrameHeader& h, const uint8_t* payload) {
   if (h.stream_id != 0) return error_of(ErrorCode::ProtocolError, "SETTINGS on a stream");
@@ -18,8 +17,9 @@ Connection::Status Connection::on_settings_frame(const FrameHeader& h, const uin
     return {};
   }
   if (h.length % kSettingBytes != 0) return error_of(ErrorCode::FrameSizeError, "SETTINGS of wrong length");
-  if (h.length / kSettingBytes > kSettingsPerFrameMax || !control_.spend(10, now_)) {
-    return error_of(ErrorCode::EnhanceYourCalm, "too many SETTINGS");
+  tally_.add(Event::SettingsReceived);
+  if (h.length / kSettingBytes > kSettingsPerFrameMax || !spend_control(kSettingsCost)) {
+    return flood(EndReason::SettingsFlood, "too many SETTINGS");
   }
   if (!settings_received_) peer_max_streams_ = UINT32_MAX;  // RFC 9113 §6.5.2: no limit unless announced
   for (size_t i = 0; i < h.length; i += kSettingBytes) {
@@ -29,20 +29,47 @@ Connection::Status Connection::on_settings_frame(const FrameHeader& h, const uin
   settings_received_ = true;
   note_output();
   uint8_t* p = output_.reserve(kFrameHeaderBytes);
-  write_frame_header(p, {0, FrameType::Settings, kFlagAck, 0});
+  write_header(p, {0, FrameType::Settings, kFlagAck, 0});
   output_.commit(kFrameHeaderBytes);
   sink_.on_settings();
   return {};
 }
 
-// Until here the peer could not know our stream window, and used the default one (RFC 9113 §6.9.3).
+// Until the peer has acknowledged a smaller stream window it may use the larger one it knew: at first the default
+// (RFC 9113 §6.9.3), later what it was granted before.
 void Connection::on_settings_acked() {
-  if (settings_acked_) return;
-  int32_t before = new_receive_window();
-  settings_acked_ = true;
-  int32_t lost = before - new_receive_window();
-  if (lost == 0) return;
-  for_each_stream([&](StreamHandle handle) { shared_.streams.resolve(handle)->receive_window -= lost; });
+  if (settings_unacked_ == 0 || --settings_unacked_ > 0) return;
+  int64_t difference = static_cast<int64_t>(adaptive_.window()) - granted_window_;
+  granted_window_ = adaptive_.window();
+  move_receive_windows(difference);
+}
+
+void Connection::move_receive_windows(int64_t difference) {
+  if (difference == 0) return;
+  for_each_stream([&](StreamHandle handle) {
+    Stream& s = *shared_.streams.resolve(handle);
+    s.receive_window = static_cast<int32_t>(s.receive_window + difference);
+  });
+}
+
+// A larger window is granted at once: the peer uses it when it knows.
+void Connection::announce_stream_window() {
+  note_output();
+  ++settings_unacked_;
+  uint8_t* p = output_.reserve(kFrameHeaderBytes + kSettingBytes);
+  write_header(p, {kSettingBytes, FrameType::Settings, 0, 0});
+  p[kFrameHeaderBytes] = 0;
+  p[kFrameHeaderBytes + 1] = static_cast<uint8_t>(SettingId::InitialWindowSize);
+  write_u32(p + kFrameHeaderBytes + 2, adaptive_.window());
+  output_.commit(kFrameHeaderBytes + kSettingBytes);
+  if (adaptive_.window() <= granted_window_) return;
+  int64_t difference = static_cast<int64_t>(adaptive_.window()) - granted_window_;
+  granted_window_ = adaptive_.window();
+  move_receive_windows(difference);
+}
+
+void Connection::shrink_windows() {
+  if (!failed_ && adaptive_.shrink()) announce_stream_window();
 }
 
 Connection::Status Connection::apply_setting(uint16_t id, uint32_t value) {
@@ -96,13 +123,21 @@ Connection::Status Connection::on_ping_frame(const FrameHeader& h, const uint8_t
   if (h.stream_id != 0) return error_of(ErrorCode::ProtocolError, "PING on a stream");
   if (h.length != 8) return error_of(ErrorCode::FrameSizeError, "PING of wrong length");
   if (h.flags & kFlagAck) {
-    ++pings_acked_;
+    uint64_t opaque;
+    std::memcpy(&opaque, payload, sizeof opaque);
+    if (opaque != AdaptiveWindow::kPing) {
+      ++pings_acked_;
+    } else if (adaptive_.end_sample(shared_.buffers.bytes_in_use() <= options_.growth_bytes_in_use_max)) {
+      announce_stream_window();
+    }
     return {};
   }
-  if (!control_.spend(1, now_)) return error_of(ErrorCode::EnhanceYourCalm, "too many PING frames");
+  tally_.add(Event::PingReceived);
+  if (!spend_control(1)) return flood(EndReason::PingFlood, "too many PING frames");
+  last_ping_at_ = now_;
   note_output();
   uint8_t* p = output_.reserve(kFrameHeaderBytes + 8);
-  write_frame_header(p, {8, FrameType::Ping, kFlagAck, 0});
+  write_header(p, {8, FrameType::Ping, kFlagAck, 0});
   std::memcpy(p + kFrameHeaderBytes, payload, 8);
   output_.commit(kFrameHeaderBytes + 8);
   return {};
@@ -111,7 +146,8 @@ Connection::Status Connection::on_ping_frame(const FrameHeader& h, const uint8_t
 Connection::Status Connection::on_goaway_frame(const FrameHeader& h, const uint8_t* payload) {
   if (h.stream_id != 0) return error_of(ErrorCode::ProtocolError, "GOAWAY on a stream");
   if (h.length < 8) return error_of(ErrorCode::FrameSizeError, "GOAWAY too short");
-  if (!control_.spend(10, now_)) return error_of(ErrorCode::EnhanceYourCalm, "too many GOAWAY frames");
+  tally_.add(Event::GoawayReceived);
+  if (!spend_control(kSettingsCost)) return flood(EndReason::GoawayFlood, "too many GOAWAY frames");
   uint32_t last_id = read_u32(payload) & kStreamIdMax;
   auto code = static_cast<ErrorCode>(read_u32(payload + 4));
   if (goaway_received_ && last_id > goaway_last_id_) {
@@ -141,7 +177,7 @@ void Connection::announce_goaway() {
   goaway_sent_ = true;
   note_output();
   uint8_t* p = output_.reserve(kFrameHeaderBytes + 8);
-  write_frame_header(p, {8, FrameType::GoAway, 0, 0});
+  write_header(p, {8, FrameType::GoAway, 0, 0});
   write_u32(p + kFrameHeaderBytes, kStreamIdMax);
   write_u32(p + kFrameHeaderBytes + 4, static_cast<uint32_t>(ErrorCode::NoError));
   output_.commit(kFrameHeaderBytes + 8);
@@ -152,21 +188,22 @@ void Connection::finish_goaway() {
   goaway_sent_ = goaway_final_ = true;
   note_output();
   uint8_t* p = output_.reserve(kFrameHeaderBytes + 8);
-  write_frame_header(p, {8, FrameType::GoAway, 0, 0});
+  write_header(p, {8, FrameType::GoAway, 0, 0});
   write_u32(p + kFrameHeaderBytes, last_accepted_id_);
   write_u32(p + kFrameHeaderBytes + 4, static_cast<uint32_t>(ErrorCode::NoError));
   output_.commit(kFrameHeaderBytes + 8);
 }
 
-void Connection::fail(ErrorCode code, std::string_view debug) {
+void Connection::fail(ErrorCode code, EndReason reason, std::string_view debug) {
   if (failed_) return;
   failed_ = true;
   error_ = code;
+  end_reason_ = reason;
   error_detail_ = debug;
   note_output();
   size_t length = 8 + debug.size();
   uint8_t* p = output_.reserve(kFrameHeaderBytes + length);
-  write_frame_header(p, {static_cast<uint32_t>(length), FrameType::GoAway, 0, 0});
+  write_header(p, {static_cast<uint32_t>(length), FrameType::GoAway, 0, 0});
   write_u32(p + kFrameHeaderBytes, last_accepted_id_);
   write_u32(p + kFrameHeaderBytes + 4, static_cast<uint32_t>(code));
   std::memcpy(p + kFrameHeaderBytes + 8, debug.data(), debug.size());
@@ -177,7 +214,7 @@ void Connection::ping(uint64_t opaque) {
   if (failed_) return;
   note_output();
   uint8_t* p = output_.reserve(kFrameHeaderBytes + 8);
-  write_frame_header(p, {8, FrameType::Ping, 0, 0});
+  write_header(p, {8, FrameType::Ping, 0, 0});
   std::memcpy(p + kFrameHeaderBytes, &opaque, 8);
   output_.commit(kFrameHeaderBytes + 8);
 }

@@ -116,14 +116,15 @@ struct OurSide final : Side, Sink {
       requests.push_back(s.id);
     }
     std::string text;
-    for (const Field& f : event.list.fields) text.append(f.name).append("=").append(f.value).append("\n");
+    event.list.for_each([&](const Field& f) { text.append(f.name).append("=").append(f.value).append("\n"); });
     received[s.id].blocks.push_back(text);
     received[s.id].ended |= event.end_stream;
   }
-  void on_data(StreamHandle, Stream& s, std::span<const uint8_t> bytes, bool end_stream) override {
+  size_t on_data(StreamHandle, Stream& s, std::span<const uint8_t> bytes, bool end_stream) override {
     received[s.id].body.append(bytes.begin(), bytes.end());
     received[s.id].ended |= end_stream;
     unconsumed[s.id] += bytes.size();
+    return 0;
   }
   void on_reset(StreamHandle, Stream& s, ErrorCode code, ResetBy by) override {
     EXPECT_EQ(by, ResetBy::Remote) << s.id;
@@ -139,6 +140,7 @@ struct OurSide final : Side, Sink {
   StreamPool streams_;
   Arena arena;
   HeaderList headers;
+  HeaderRuns runs;
   std::unique_ptr<Connection> connection;
   std::map<uint32_t, StreamHandle> handles;
   std::map<uint32_t, size_t> unconsumed;

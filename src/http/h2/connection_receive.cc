@@ -6,14 +6,10 @@
 
 namespace weir::http::h2 {
 
-namespace {
-constexpr uint32_t kContinuationsMax = 8;
-constexpr size_t kHeaderBlockBytesMax = 64u << 10;
-}  // namespace
-
 bool Connection::receive(std::span<const uint8_t> bytes, TimePoint now) {
   if (failed_) return false;
   now_ = now;
+  if (shared_.trace != nullptr) shared_.trace->set_now(now);
   Status status;
   if (options_.role == Role::Server && preface_seen_ < kPreface.size()) {
     bytes = bytes.subspan(consume_preface(bytes, status));
@@ -30,67 +26,26 @@ bool Connection::receive(std::span<const uint8_t> bytes, TimePoint now) {
   }
   if (status && !bytes.empty()) {
     size_t used = parse_frames(bytes, status);
-    if (status && used < bytes.size()) partial_.append(bytes.subspan(used));
+    if (status && used < bytes.size()) {
+      if (!in_header_block()) partial_since_ = now;  // else it counts from the block's first frame
+      partial_.append(bytes.subspan(used));
+    }
   }
-  if (!status) fail(status.error().code, status.error().detail);
+  if (!status) fail(status.code, status.reason, status.detail);
   return !failed_;
 }
 
 size_t Connection::consume_preface(std::span<const uint8_t> bytes, Status& status) {
   size_t n = std::min(bytes.size(), kPreface.size() - preface_seen_);
   if (std::memcmp(bytes.data(), kPreface.data() + preface_seen_, n) != 0) {
-    status = error_of(ErrorCode::ProtocolError, "not an HTTP/2 connection preface");
+    status = {"not an HTTP/2 connection preface", ErrorCode::ProtocolError, EndReason::BadPreface};
   }
   preface_seen_ += n;
   return n;
 }
 
-// Returns the bytes of the whole frames it handled.
-size_t Connection::parse_frames(std::span<const uint8_t> bytes, Status& status) {
-  size_t used = 0;
-  while (bytes.size() - used >= kFrameHeaderBytes) {
-    FrameHeader h = read_frame_header(bytes.data() + used);
-    if (h.length > kFrameBytesMax) {
-      status = error_of(ErrorCode::FrameSizeError, "frame longer than SETTINGS_MAX_FRAME_SIZE");
-      return used;
-    }
-    if (bytes.size() - used - kFrameHeaderBytes < h.length) break;
-    status = on_frame(h, bytes.data() + used + kFrameHeaderBytes);
-    used += kFrameHeaderBytes + h.length;
-    if (!status || failed_) return used;
-  }
-  return used;
-}
-
-Connection::Status Connection::on_frame(const FrameHeader& h, const uint8_t* payload) {
-  if (h.type == FrameType::Data && block_head_.stream_id == 0 && settings_received_) {
-    return on_data_frame(h, payload);
-  }
-  if (!settings_received_ && (h.type != FrameType::Settings || (h.flags & kFlagAck))) {
-    return error_of(ErrorCode::ProtocolError, "the first frame is not SETTINGS");
-  }
-  if (block_head_.stream_id != 0 && h.type != FrameType::Continuation) {
-    return error_of(ErrorCode::ProtocolError, "a header block was interrupted by another frame");
-  }
-  switch (h.type) {
-    case FrameType::Data: return on_data_frame(h, payload);
-    case FrameType::Headers: return on_headers_frame(h, payload);
-    case FrameType::Priority: return on_priority_frame(h, payload);
-    case FrameType::RstStream: return on_rst_frame(h, payload);
-    case FrameType::Settings: return on_settings_frame(h, payload);
-    case FrameType::PushPromise: return error_of(ErrorCode::ProtocolError, "PUSH_PROMISE although push is off");
-    case FrameType::Ping: return on_ping_frame(h, payload);
-    case FrameType::GoAway: return on_goaway_frame(h, payload);
-    case FrameType::WindowUpdate: return on_window_update_frame(h, payload);
-    case FrameType::Continuation: return on_continuation_frame(h, payload);
-  }
-  // RFC 9113 §5.5: unknown types are ignored.
-  if (!glitch(1)) return error_of(ErrorCode::EnhanceYourCalm, "too many frames of unknown type");
-  return {};
-}
-
-Connection::Status Connection::on_data_frame(const FrameHeader& h, const uint8_t* payload) {
-  if (h.stream_id == 0) return error_of(ErrorCode::ProtocolError, "DATA on stream 0");
+[[gnu::always_inline]] inline Connection::Status Connection::on_data_frame(FrameHeader h, const uint8_t* payload) {
+  if (h.stream_id == 0) [[unlikely]] return error_of(ErrorCode::ProtocolError, "DATA on stream 0");
   uint32_t pad = 0;
   uint32_t size = h.length;
   if (h.flags & kFlagPadded) {
@@ -104,19 +59,17 @@ Connection::Status Connection::on_data_frame(const FrameHeader& h, const uint8_t
   if (receive_window_ < 0) return error_of(ErrorCode::FlowControlError, "connection window exceeded");
   credit_connection(h.length);
   bool end = h.flags & kFlagEndStream;
-  if (size == 0 && !end && !empties_.spend(1, now_)) {
-    return error_of(ErrorCode::EnhanceYourCalm, "too many empty DATA frames");
+  if (size == 0 && !end) {
+    tally_.add(Event::EmptyData);
+    if (!spend_empty_data()) return flood(EndReason::EmptyDataFlood, "too many empty DATA frames");
   }
   uint32_t index = table_.find(h.stream_id);
   if (index == UINT32_MAX) {
     if (is_idle(h.stream_id)) return error_of(ErrorCode::ProtocolError, "DATA on an idle stream");
-    if (recently_reset(h.stream_id)) return {};
-    if (!resets_.spend(1, now_)) return error_of(ErrorCode::EnhanceYourCalm, "too many frames on closed streams");
-    send_rst(h.stream_id, ErrorCode::StreamClosed);
-    return {};
+    return recently_reset(h.stream_id) ? Status{} : closed_stream(h.stream_id);
   }
-  StreamHandle handle = shared_.streams.at(index);
-  Stream& s = *shared_.streams.resolve(handle);
+  auto [handle, stream] = shared_.streams.in_use(index);
+  Stream& s = *stream;
   ErrorCode code = ErrorCode::NoError;
   if (!s.may_receive()) {
     code = ErrorCode::StreamClosed;
@@ -128,21 +81,66 @@ Connection::Status Connection::on_data_frame(const FrameHeader& h, const uint8_t
     s.content_left -= size;
     if (s.content_left < 0 || (end && s.content_left != 0)) code = ErrorCode::ProtocolError;
   }
-  if (code != ErrorCode::NoError) {
-    stream_error(handle, s, code);
-    return resets_.spend(2, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many stream errors");
-  }
+  if (code != ErrorCode::NoError) return stream_error(handle, s, code);
   s.receive_window -= static_cast<int32_t>(h.length);
-  if (size > 0) {
-    empties_.earn();
-    control_.earn();
-  }
+  adaptive_.note_data(h.stream_id, h.length);
+  data_received_ += size > 0 ? 1 : 0;
   if (end) s.state = next_state(s.state, StreamEvent::RemoteEnd);
-  sink_.on_data(handle, s, {payload, size}, end);
-  Stream* still = shared_.streams.resolve(handle);
-  if (still == nullptr) return {};
-  if (pad > 0) consume(handle, pad);
-  if (end) remote_end(handle, *still);
+  size_t left = sink_.on_data(handle, s, {payload, size}, end);
+  if (!shared_.streams.holds(handle)) return {};
+  if (end) {
+    remote_end(handle, s);
+  } else if (!failed_) {
+    credit_stream(s, left + pad);
+  }
+  return {};
+}
+
+// Returns the bytes of the whole frames it handled.
+size_t Connection::parse_frames(std::span<const uint8_t> bytes, Status& status) {
+  const uint8_t* at = bytes.data();
+  const uint8_t* const end = at + bytes.size();
+  while (static_cast<size_t>(end - at) >= kFrameHeaderBytes) {
+    const FrameHeader h = read_frame_header(at);
+    const uint8_t* const payload = at + kFrameHeaderBytes;
+    if (h.length > kFrameBytesMax) [[unlikely]] {
+      status = error_of(ErrorCode::FrameSizeError, "frame longer than SETTINGS_MAX_FRAME_SIZE");
+      break;
+    }
+    if (static_cast<size_t>(end - payload) < h.length) break;
+    trace_received(at);
+    Status good = h.type == FrameType::Data && may_carry_data() ? on_data_frame(h, payload) : on_frame(h, payload);
+    at = payload + h.length;
+    if (!good || failed_) [[unlikely]] {
+      status = good;
+      break;
+    }
+  }
+  return static_cast<size_t>(at - bytes.data());
+}
+
+Connection::Status Connection::on_frame(const FrameHeader& h, const uint8_t* payload) {
+  if (!settings_received_ && (h.type != FrameType::Settings || (h.flags & kFlagAck))) {
+    return error_of(ErrorCode::ProtocolError, "the first frame is not SETTINGS");
+  }
+  if (block_head_.stream_id != 0 && h.type != FrameType::Continuation) {
+    return error_of(ErrorCode::ProtocolError, "a header block was interrupted by another frame");
+  }
+  switch (h.type) {
+    case FrameType::Data: break;  // parse_frames() takes it where it may stand
+    case FrameType::Headers: return on_headers_frame(h, payload);
+    case FrameType::Priority: return on_priority_frame(h, payload);
+    case FrameType::RstStream: return on_rst_frame(h, payload);
+    case FrameType::Settings: return on_settings_frame(h, payload);
+    case FrameType::PushPromise: return error_of(ErrorCode::ProtocolError, "PUSH_PROMISE although push is off");
+    case FrameType::Ping: return on_ping_frame(h, payload);
+    case FrameType::GoAway: return on_goaway_frame(h, payload);
+    case FrameType::WindowUpdate: return on_window_update_frame(h, payload);
+    case FrameType::Continuation: return on_continuation_frame(h, payload);
+  }
+  // RFC 9113 §5.5: unknown types are ignored.
+  tally_.add(Event::UnknownFrame);
+  if (!glitch(1)) return flood(EndReason::UnknownFrameFlood, "too many frames of unknown type");
   return {};
 }
 
@@ -169,6 +167,7 @@ Connection::Status Connection::on_headers_frame(const FrameHeader& h, const uint
   size -= pad;
   if (h.flags & kFlagEndHeaders) return on_header_block({payload, size});
   continuations_ = 0;
+  partial_since_ = now_;
   header_block_.append(payload, size);
   return {};
 }
@@ -177,11 +176,12 @@ Connection::Status Connection::on_continuation_frame(const FrameHeader& h, const
   if (block_head_.stream_id == 0 || h.stream_id != block_head_.stream_id) {
     return error_of(ErrorCode::ProtocolError, "CONTINUATION without a header block to continue");
   }
+  tally_.add(Event::Continuation);
   if (++continuations_ > kContinuationsMax || header_block_.size() + h.length > kHeaderBlockBytesMax) {
-    return error_of(ErrorCode::EnhanceYourCalm, "header block too long");
+    return flood(EndReason::ContinuationFlood, "header block too long");
   }
-  if (h.length == 0 && !(h.flags & kFlagEndHeaders) && !glitch(100)) {
-    return error_of(ErrorCode::EnhanceYourCalm, "empty CONTINUATION frames");
+  if (h.length == 0 && !(h.flags & kFlagEndHeaders) && !glitch(kEmptyContinuationCost)) {
+    return flood(EndReason::ContinuationFlood, "empty CONTINUATION frames");
   }
   header_block_.append(payload, h.length);
   if (!(h.flags & kFlagEndHeaders)) return {};
@@ -190,13 +190,21 @@ Connection::Status Connection::on_continuation_frame(const FrameHeader& h, const
   return status;
 }
 
+// A list of some bytes may decode to the largest allowed, and a turn has room for thousands of them: none stays.
 Connection::Status Connection::on_header_block(std::span<const uint8_t> block) {
+  Arena::Mark mark = shared_.arena.mark();
+  Status status = take_header_block(block);
+  shared_.arena.rewind(mark);
+  return status;
+}
+
+Connection::Status Connection::take_header_block(std::span<const uint8_t> block) {
   FrameHeader h = block_head_;
   block_head_ = {};
   HeaderList& list = shared_.headers;
   list.clear();
   // The block is decoded whatever becomes of the stream: the table is the connection's.
-  if (!decoder_.decode(block, shared_.arena, list)) {
+  if (!decoder_.decode(block, shared_.arena, list, shared_.runs)) {
     return error_of(ErrorCode::CompressionError, "header block does not decode");
   }
   bool end = h.flags & kFlagEndStream;
@@ -205,17 +213,12 @@ Connection::Status Connection::on_header_block(std::span<const uint8_t> block) {
   if (index != UINT32_MAX) {
     handle = shared_.streams.at(index);
     Stream& s = *shared_.streams.resolve(handle);
-    if (!s.may_receive()) {
-      stream_error(handle, s, ErrorCode::StreamClosed);
-      return resets_.spend(2, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many stream errors");
-    }
+    if (!s.may_receive()) return stream_error(handle, s, ErrorCode::StreamClosed);
   } else if (options_.role == Role::Server) {
     if (Status status = new_peer_stream(h.stream_id, handle); !status) return status;
   } else {
     if (is_idle(h.stream_id)) return error_of(ErrorCode::ProtocolError, "HEADERS on an idle stream");
-    if (recently_reset(h.stream_id)) return {};
-    send_rst(h.stream_id, ErrorCode::StreamClosed);
-    return glitch(10) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many frames on closed streams");
+    return closed_stream(h.stream_id);
   }
   Stream* s = shared_.streams.resolve(handle);
   return s == nullptr ? Status{} : deliver_headers(s, handle, end);
@@ -224,18 +227,19 @@ Connection::Status Connection::on_header_block(std::span<const uint8_t> block) {
 Connection::Status Connection::new_peer_stream(uint32_t id, StreamHandle& out) {
   if (id % 2 == 0) return error_of(ErrorCode::ProtocolError, "stream id with the parity of a server");
   if (id <= last_peer_id_) {
-    if (recently_reset(id)) return {};
-    if (reset_next_ == 0) return error_of(ErrorCode::StreamClosed, "HEADERS on a closed stream");
     // Among the resets that we no longer remember this stream may be one: then its late trailers are no error.
-    send_rst(id, ErrorCode::StreamClosed);
-    if (resets_.spend(1, now_)) return {};
-    return error_of(ErrorCode::EnhanceYourCalm, "too many frames on closed streams");
+    if (reset_next_ == 0 && !recently_reset(id)) {
+      return error_of(ErrorCode::StreamClosed, "HEADERS on a closed stream");
+    }
+    return closed_stream(id);
   }
   last_peer_id_ = id;
   // After the final GOAWAY a stream is refused too, so that its client may safely send it elsewhere.
   if (goaway_final_ || table_.size() >= options_.max_concurrent_streams) {
+    tally_.add(Event::StreamRefused);
     send_rst(id, ErrorCode::RefusedStream);
-    return resets_.spend(1, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many refused streams");
+    if (resets_.spend(1, now_)) return {};
+    return flood(EndReason::RefusedStreamFlood, "too many refused streams");
   }
   last_accepted_id_ = id;
   out = shared_.streams.emplace();
@@ -268,9 +272,14 @@ Connection::Status Connection::deliver_headers(Stream* s, StreamHandle handle, b
     good = !(end_stream && s->content_left > 0);
     s->head_received = good;
   }
+  if (list.too_large) tally_.add(Event::HeaderListTooLarge);
   if (!good) {
-    stream_error(handle, *s, ErrorCode::ProtocolError);
-    return resets_.spend(2, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many stream errors");
+    tally_.add(Event::MalformedHead);
+    return stream_error(handle, *s, ErrorCode::ProtocolError);
+  }
+  if (kind == HeadersEvent::Kind::Informational) {
+    tally_.add(Event::InformationalReceived);
+    if (!spend_control(1)) return flood(EndReason::InformationalFlood, "too many informational responses");
   }
   if (end_stream) s->state = next_state(s->state, StreamEvent::RemoteEnd);
   sink_.on_headers(handle, *s, HeadersEvent{kind, list, head, end_stream});
@@ -287,21 +296,23 @@ Connection::Status Connection::on_rst_frame(const FrameHeader& h, const uint8_t*
     if (is_idle(h.stream_id)) return error_of(ErrorCode::ProtocolError, "RST_STREAM on an idle stream");
     return {};
   }
-  StreamHandle handle = shared_.streams.at(index);
-  Stream& s = *shared_.streams.resolve(handle);
+  auto [handle, stream] = shared_.streams.in_use(index);
+  Stream& s = *stream;
   s.state = next_state(s.state, StreamEvent::Reset);
   sink_.on_reset(handle, s, static_cast<ErrorCode>(read_u32(payload)), Sink::ResetBy::Remote);
   if (Stream* still = shared_.streams.resolve(handle)) drop(handle, *still);
+  tally_.add(Event::ResetReceived);
   // A target's resets harm only its own streams; a client's are budgeted (CVE-2023-44487).
   if (options_.role == Role::Server && !resets_.spend(1, now_)) {
-    return error_of(ErrorCode::EnhanceYourCalm, "too many RST_STREAM frames");
+    return flood(EndReason::ResetFlood, "too many RST_STREAM frames");
   }
   return {};
 }
 
 Connection::Status Connection::on_priority_frame(const FrameHeader& h, const uint8_t* payload) {
   if (h.stream_id == 0) return error_of(ErrorCode::ProtocolError, "PRIORITY on stream 0");
-  if (!control_.spend(1, now_)) return error_of(ErrorCode::EnhanceYourCalm, "too many PRIORITY frames");
+  tally_.add(Event::PriorityReceived);
+  if (!spend_control(1)) return flood(EndReason::PriorityFlood, "too many PRIORITY frames");
   bool wrong_length = h.length != 5;
   if (!wrong_length && (read_u32(payload) & kStreamIdMax) != h.stream_id) return {};
   ErrorCode code = wrong_length ? ErrorCode::FrameSizeError : ErrorCode::ProtocolError;
@@ -310,9 +321,8 @@ Connection::Status Connection::on_priority_frame(const FrameHeader& h, const uin
     if (is_idle(h.stream_id)) return error_of(code, "malformed PRIORITY on an idle stream");
     return {};
   }
-  StreamHandle handle = shared_.streams.at(index);
-  stream_error(handle, *shared_.streams.resolve(handle), code);
-  return resets_.spend(2, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many stream errors");
+  auto [handle, stream] = shared_.streams.in_use(index);
+  return stream_error(handle, *stream, code);
 }
 
 Connection::Status Connection::on_window_update_frame(const FrameHeader& h, const uint8_t* payload) {
@@ -329,11 +339,10 @@ Connection::Status Connection::on_window_update_frame(const FrameHeader& h, cons
     if (is_idle(h.stream_id)) return error_of(ErrorCode::ProtocolError, "WINDOW_UPDATE on an idle stream");
     return {};
   }
-  StreamHandle handle = shared_.streams.at(index);
-  Stream& s = *shared_.streams.resolve(handle);
+  auto [handle, stream] = shared_.streams.in_use(index);
+  Stream& s = *stream;
   if (increment == 0 || s.send_window + static_cast<int64_t>(increment) > kWindowMax) {
-    stream_error(handle, s, increment == 0 ? ErrorCode::ProtocolError : ErrorCode::FlowControlError);
-    return resets_.spend(2, now_) ? Status{} : error_of(ErrorCode::EnhanceYourCalm, "too many stream errors");
+    return stream_error(handle, s, increment == 0 ? ErrorCode::ProtocolError : ErrorCode::FlowControlError);
   }
   s.send_window += static_cast<int32_t>(increment);
   if (s.pending != nullptr) block(handle, s);

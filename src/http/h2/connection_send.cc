@@ -11,6 +11,12 @@ namespace {
 // RFC 9113 §6.5.2: no limit until the peer's SETTINGS name one. What exceeds it then is refused and sent again.
 constexpr uint32_t kPeerStreamsAssumed = kStreamIdMax;
 
+// Where the owner counts nothing.
+Tally& unread_tally() {
+  static thread_local Tally tally;
+  return tally;
+}
+
 uint8_t* put_setting(uint8_t* p, SettingId id, uint32_t value) {
   p[0] = 0;
   p[1] = static_cast<uint8_t>(id);
@@ -23,11 +29,16 @@ Connection::Connection(const ConnectionOptions& options, const Shared& shared, S
     : options_(options),
       shared_(shared),
       sink_(sink),
+      trace_id_(shared.trace != nullptr ? shared.trace->new_connection() : 0),
       decoder_(options.hpack),
       output_(shared.buffers),
       partial_(shared.buffers),
       header_block_(shared.buffers),
-      peer_max_streams_(kPeerStreamsAssumed) {}
+      tally_(shared.tally != nullptr ? *shared.tally : unread_tally()),
+      adaptive_(options.stream_window_bytes, options.stream_window_bytes_max),
+      granted_window_(std::max(options.stream_window_bytes, kDefaultWindow)),
+      peer_max_streams_(kPeerStreamsAssumed),
+      next_local_id_(options.first_stream_id) {}
 
 Connection::~Connection() {
   table_.for_each([&](uint32_t, uint32_t index) { shared_.streams.release(shared_.streams.at(index)); });
@@ -47,19 +58,16 @@ void Connection::start() {
   p = put_setting(p, SettingId::MaxHeaderListSize, options_.hpack.list_bytes_max);
   if (options_.hpack.table_bytes != 4096) p = put_setting(p, SettingId::HeaderTableSize, options_.hpack.table_bytes);
   auto size = static_cast<uint32_t>(p - settings);
-  write_frame_header(output_.reserve(kFrameHeaderBytes), {size, FrameType::Settings, 0, 0});
+  write_header(output_.reserve(kFrameHeaderBytes), {size, FrameType::Settings, 0, 0});
   output_.commit(kFrameHeaderBytes);
   output_.append(settings, size);
   if (options_.connection_window_bytes > kDefaultWindow) {
-    append_u32_frame(output_, FrameType::WindowUpdate, 0, options_.connection_window_bytes - kDefaultWindow);
+    write_u32_frame(FrameType::WindowUpdate, 0, options_.connection_window_bytes - kDefaultWindow);
     receive_window_ = options_.connection_window_bytes;
   }
 }
 
-int32_t Connection::new_receive_window() const {
-  uint32_t window = options_.stream_window_bytes;
-  return static_cast<int32_t>(settings_acked_ ? window : std::max(window, kDefaultWindow));
-}
+int32_t Connection::new_receive_window() const { return static_cast<int32_t>(granted_window_); }
 
 bool Connection::can_open_stream() const {
   return !failed_ && !goaway_received_ && next_local_id_ < kStreamIdMax && table_.size() < peer_max_streams_;
@@ -79,12 +87,15 @@ StreamHandle Connection::open_stream(uint64_t user) {
   return handle;
 }
 
-void Connection::send_headers(StreamHandle handle, std::span<const Field> fields, bool end_stream) {
+void Connection::send_headers(StreamHandle handle, const OutgoingHeaders& fields, bool end_stream) {
   Stream* s = shared_.streams.resolve(handle);
   if (s == nullptr || failed_ || !takes_output(*s)) return;
   s->head_sent = true;
   if (s->pending != nullptr) {  // the body waits, so its trailers wait behind it
-    pack_fields(fields, s->pending->trailers);
+    Buffer& trailers = s->pending->trailers;
+    if (fields.prefix != nullptr) pack_fields(fields.prefix->fields(), trailers);
+    pack_fields(fields.fields, trailers);
+    if (fields.suffix != nullptr) pack_fields(fields.suffix->fields(), trailers);
     s->pending->has_trailers = true;
     s->pending->end_stream = end_stream;
     return;
@@ -94,17 +105,20 @@ void Connection::send_headers(StreamHandle handle, std::span<const Field> fields
   if (end_stream) local_end(handle, *s);
 }
 
-void Connection::write_header_frames(uint32_t id, std::span<const Field> fields, bool end_stream) {
+void Connection::write_header_frames(uint32_t id, const OutgoingHeaders& fields, bool end_stream) {
   size_t start = output_.size();
   output_.reserve(kFrameHeaderBytes);
   output_.commit(kFrameHeaderBytes);
   encoder_.begin_block(output_);
-  for (const Field& f : fields) encoder_.encode(f, output_);
+  if (fields.prefix != nullptr) encoder_.encode(*fields.prefix, output_);
+  encoder_.encode(fields.fields, output_);
+  if (fields.suffix != nullptr) encoder_.encode(*fields.suffix, output_);
   size_t length = output_.size() - start - kFrameHeaderBytes;
   uint8_t end_flag = end_stream ? kFlagEndStream : uint8_t{0};
   if (length <= kFrameBytesMax) {
-    write_frame_header(output_.data() + start, {static_cast<uint32_t>(length), FrameType::Headers,
-                                                static_cast<uint8_t>(kFlagEndHeaders | end_flag), id});
+    FrameHeader h{static_cast<uint32_t>(length), FrameType::Headers, static_cast<uint8_t>(kFlagEndHeaders | end_flag),
+                  id};
+    write_header(output_.data() + start, h);
     return;
   }
   // Rare: the block is cut into HEADERS and CONTINUATION frames behind the bytes already queued.
@@ -115,7 +129,7 @@ void Connection::write_header_frames(uint32_t id, std::span<const Field> fields,
     bool last = at + size == block.size();
     FrameHeader h{static_cast<uint32_t>(size), at == 0 ? FrameType::Headers : FrameType::Continuation,
                   static_cast<uint8_t>((last ? kFlagEndHeaders : 0) | (at == 0 ? end_flag : 0)), id};
-    write_frame_header(output_.reserve(kFrameHeaderBytes), h);
+    write_header(output_.reserve(kFrameHeaderBytes), h);
     output_.commit(kFrameHeaderBytes);
     output_.append(block.data() + at, size);
   }
@@ -127,20 +141,13 @@ size_t Connection::sendable(const Stream& s) const {
   return window > 0 ? static_cast<size_t>(window) : 0;
 }
 
-void Connection::write_data_frame(uint32_t id, const uint8_t* bytes, size_t size, bool end_stream) {
-  uint8_t* p = output_.reserve(kFrameHeaderBytes + size);
-  write_frame_header(p, {static_cast<uint32_t>(size), FrameType::Data, end_stream ? kFlagEndStream : uint8_t{0}, id});
-  if (size > 0) std::memcpy(p + kFrameHeaderBytes, bytes, size);
-  output_.commit(kFrameHeaderBytes + size);
-  if (size > 0) control_.earn();  // peers may answer DATA with PING, to measure the path
-}
-
 // Nothing follows an END_STREAM, also while that one still waits.
 bool Connection::takes_output(const Stream& s) const {
   return s.may_send() && (s.pending == nullptr || !(s.pending->end_stream || s.pending->has_trailers));
 }
 
-size_t Connection::send_data(StreamHandle handle, std::span<const uint8_t> bytes, bool end_stream) {
+// All other cases: several frames, windows that are too small, an empty frame.
+size_t Connection::send_data_slowly(StreamHandle handle, std::span<const uint8_t> bytes, bool end_stream) {
   Stream* s = shared_.streams.resolve(handle);
   if (s == nullptr || failed_ || !takes_output(*s)) return bytes.size();  // nobody will take them: credit goes back
   size_t sent = 0;
@@ -150,16 +157,14 @@ size_t Connection::send_data(StreamHandle handle, std::span<const uint8_t> bytes
       size_t n = std::min({bytes.size() - sent, allowed, size_t{kFrameBytesMax}});
       bool last = sent + n == bytes.size();
       note_output();
-      write_data_frame(s->id, bytes.data() + sent, n, last && end_stream);
+      write_data_frame(*s, bytes.data() + sent, n, last && end_stream);
       sent += n;
       allowed -= n;
-      s->send_window -= static_cast<int32_t>(n);
-      send_window_ -= static_cast<int64_t>(n);
     }
     if (bytes.empty()) {
       if (!end_stream) return 0;  // nothing to say
       note_output();
-      write_data_frame(s->id, nullptr, 0, true);
+      write_data_frame(*s, nullptr, 0, true);
     }
     if (sent == bytes.size()) {
       if (end_stream) local_end(handle, *s);
@@ -212,11 +217,18 @@ void Connection::pump_stream(StreamHandle handle, Stream& s) {
   if (n == 0) return;  // its own WINDOW_UPDATE brings it back
   bool last = n == pending.data.size();
   bool end = last && pending.end_stream;
+  if (n < kTinyFrameBytes && !last) {
+    tally_.add(Event::TinyFrameForced);
+    if (!glitch(1)) {
+      return fail(ErrorCode::EnhanceYourCalm, EndReason::TinyWindowFlood, "windows of a few bytes, again and again");
+    }
+  } else {
+    glitches_.earn();
+  }
   note_output();
-  write_data_frame(s.id, pending.data.data(), n, end && !pending.has_trailers);
+  write_data_frame(s, pending.data.data(), n, end && !pending.has_trailers);
   pending.data.consume(n);
-  s.send_window -= static_cast<int32_t>(n);
-  send_window_ -= static_cast<int64_t>(n);
+  pending.drained += n;
   pending_bytes_ -= n;
   if (!last) {
     block(handle, s);
@@ -272,11 +284,11 @@ void Connection::drop(StreamHandle handle, Stream& s) {
 
 void Connection::send_rst(uint32_t id, ErrorCode code) {
   note_output();
-  append_u32_frame(output_, FrameType::RstStream, id, static_cast<uint32_t>(code));
-  if (reset_ids_.size() < kResetIdsKept) {
+  write_u32_frame(FrameType::RstStream, id, static_cast<uint32_t>(code));
+  if (size_t kept = options_.role == Role::Server ? kResetIdsKept : kCancelledIdsKept; reset_ids_.size() < kept) {
     reset_ids_.push_back(id);
   } else {
-    reset_ids_[reset_next_++ % kResetIdsKept] = id;
+    reset_ids_[reset_next_++ % kept] = id;
   }
 }
 
@@ -289,12 +301,29 @@ bool Connection::is_idle(uint32_t id) const {
   return ours ? id >= next_local_id_ : id > last_peer_id_;
 }
 
-void Connection::stream_error(StreamHandle handle, Stream& s, ErrorCode code) {
+Connection::Status Connection::stream_error(StreamHandle handle, Stream& s, ErrorCode code) {
+  tally_.add(Event::StreamError);
   send_rst(s.id, code);
   s.state = StreamState::Closed;
   bool told = options_.role == Role::Client || s.head_received;
   if (told) sink_.on_reset(handle, s, code, Sink::ResetBy::Local);
   if (Stream* still = shared_.streams.resolve(handle)) drop(handle, *still);
+  if (resets_.spend(kStreamErrorCost, now_)) return {};
+  return flood(EndReason::StreamErrorFlood, "too many stream errors");
+}
+
+// What was under way when we reset a stream is no sin of a target: its streams are cancelled by clients. A client
+// that sends heads for streams it was told are gone has us decode for nothing.
+Connection::Status Connection::closed_stream(uint32_t id) {
+  tally_.add(Event::LateFrame);
+  bool allowed = true;
+  if (!recently_reset(id)) {
+    send_rst(id, ErrorCode::StreamClosed);
+    allowed = options_.role == Role::Server ? resets_.spend(1, now_) : glitch(1);
+  } else if (options_.role == Role::Server) {
+    allowed = glitch(kLateHeadersCost);
+  }
+  return allowed ? Status{} : flood(EndReason::ClosedStreamFlood, "too many frames on closed streams");
 }
 
 void Connection::reset(StreamHandle handle, ErrorCode code) {
@@ -306,24 +335,24 @@ void Connection::reset(StreamHandle handle, ErrorCode code) {
   drop(handle, *s);
 }
 
-void Connection::credit_connection(size_t bytes) {
-  receive_unreturned_ += static_cast<uint32_t>(bytes);
-  if (receive_unreturned_ < options_.connection_window_bytes / 2) return;
+void Connection::return_connection_credit() {
   note_output();
-  append_u32_frame(output_, FrameType::WindowUpdate, 0, receive_unreturned_);
+  write_u32_frame(FrameType::WindowUpdate, 0, receive_unreturned_);
   receive_window_ += receive_unreturned_;
   receive_unreturned_ = 0;
 }
 
 void Connection::consume(StreamHandle handle, size_t bytes) {
   Stream* s = shared_.streams.resolve(handle);
-  if (s == nullptr || failed_ || !s->may_receive()) return;
-  s->receive_unreturned += static_cast<uint32_t>(bytes);
-  if (s->receive_unreturned < options_.stream_window_bytes / 2) return;
+  if (s != nullptr && !failed_ && s->may_receive()) credit_stream(*s, bytes);
+}
+
+void Connection::return_stream_credit(Stream& s) {
   note_output();
-  append_u32_frame(output_, FrameType::WindowUpdate, s->id, s->receive_unreturned);
-  s->receive_window += static_cast<int32_t>(s->receive_unreturned);
-  s->receive_unreturned = 0;
+  write_u32_frame(FrameType::WindowUpdate, s.id, s.receive_unreturned);
+  if (adaptive_.begin_sample(s.id)) ping(AdaptiveWindow::kPing);
+  s.receive_window += static_cast<int32_t>(s.receive_unreturned);
+  s.receive_unreturned = 0;
 }
 
 }  // namespace weir::http::h2

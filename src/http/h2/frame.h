@@ -1,7 +1,9 @@
 // HTTP/2 frames on the wire (RFC 9113 §4, §6): constants, the 9-byte header, small writers.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 #include "base/buffer.h"
@@ -56,25 +58,22 @@ inline void write_u32(uint8_t* p, uint32_t v) {
   p[2] = static_cast<uint8_t>(v >> 8);
   p[3] = static_cast<uint8_t>(v);
 }
+// The header as one number: the first eight bytes are read and written at once.
 inline FrameHeader read_frame_header(const uint8_t* p) {
-  return {uint32_t{p[0]} << 16 | uint32_t{p[1]} << 8 | p[2], static_cast<FrameType>(p[3]), p[4],
-          read_u32(p + 5) & kStreamIdMax};
+  uint64_t head;
+  std::memcpy(&head, p, sizeof head);
+  head = __builtin_bswap64(head);
+  return {static_cast<uint32_t>(head >> 40), static_cast<FrameType>(head >> 32 & 0xff),
+          static_cast<uint8_t>(head >> 24), (static_cast<uint32_t>(head) << 8 | p[8]) & kStreamIdMax};
 }
 inline void write_frame_header(uint8_t* p, const FrameHeader& h) {
-  p[0] = static_cast<uint8_t>(h.length >> 16);
-  p[1] = static_cast<uint8_t>(h.length >> 8);
-  p[2] = static_cast<uint8_t>(h.length);
-  p[3] = static_cast<uint8_t>(h.type);
-  p[4] = h.flags;
-  write_u32(p + 5, h.stream_id);
+  uint64_t head = uint64_t{h.length} << 40 | uint64_t{static_cast<uint8_t>(h.type)} << 32 | uint64_t{h.flags} << 24 |
+                  h.stream_id >> 8;
+  head = __builtin_bswap64(head);
+  std::memcpy(p, &head, sizeof head);
+  p[8] = static_cast<uint8_t>(h.stream_id);
 }
 
-// Appends a frame of one 32-bit value: RST_STREAM, WINDOW_UPDATE.
-inline void append_u32_frame(Buffer& out, FrameType type, uint32_t stream_id, uint32_t value) {
-  uint8_t* p = out.reserve(kFrameHeaderBytes + 4);
-  write_frame_header(p, {4, type, 0, stream_id});
-  write_u32(p + kFrameHeaderBytes, value);
-  out.commit(kFrameHeaderBytes + 4);
-}
+static_assert(std::endian::native == std::endian::little);
 
 }  // namespace weir::http::h2

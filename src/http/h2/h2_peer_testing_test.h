@@ -128,20 +128,20 @@ struct RecordingSink final : Sink {
   void on_headers(StreamHandle h, Stream& s, const HeadersEvent& event) override {
     static constexpr const char* kKinds[] = {"head ", "informational ", "trailers "};
     std::string line = kKinds[static_cast<int>(event.kind)] + std::to_string(s.id);
-    for (const Field& f : event.list.fields) line.append(" ").append(f.name).append("=").append(f.value);
+    event.list.for_each([&](const Field& f) { line.append(" ").append(f.name).append("=").append(f.value); });
     if (event.list.too_large) line += " too_large";
     if (event.end_stream) line += " end";
     events.push_back(line);
     if (event.kind == HeadersEvent::Kind::Head) opened.emplace_back(s.id, h);
     if (headers_hook) headers_hook(h, s, event);
   }
-  void on_data(StreamHandle h, Stream& s, std::span<const uint8_t> bytes, bool end_stream) override {
+  size_t on_data(StreamHandle h, Stream& s, std::span<const uint8_t> bytes, bool end_stream) override {
     data_bytes += bytes.size();
     std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     if (text.size() > 32) text = std::to_string(text.size()) + " bytes";
     events.push_back("data " + std::to_string(s.id) + " " + text + (end_stream ? " end" : ""));
-    if (consumes) connection->consume(h, bytes.size());
     if (data_hook) data_hook(h, s, end_stream);
+    return consumes ? bytes.size() : 0;
   }
   void on_reset(StreamHandle h, Stream& s, ErrorCode code, ResetBy by) override {
     events.push_back("reset " + std::to_string(s.id) + " " + std::string(to_string(code)) +
@@ -182,7 +182,7 @@ inline std::string describe(const FrameHeader& h, const uint8_t* p) {
 struct Endpoint {
   explicit Endpoint(Role role) : Endpoint(options_for(role)) {}
   explicit Endpoint(const ConnectionOptions& options)
-      : connection(options, Shared{streams, buffers, arena, headers}, sink) {
+      : connection(options, Shared{streams, buffers, arena, headers, &runs}, sink) {
     sink.connection = &connection;
     connection.start();
   }
@@ -242,6 +242,7 @@ struct Endpoint {
   StreamPool streams;
   Arena arena;
   HeaderList headers;
+  HeaderRuns runs;
   RecordingSink sink;
   Connection connection;
   std::string last_output;

@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "http/header.h"
+#include "http/header_run.h"
 
 namespace weir::http::h2 {
 
@@ -31,13 +32,16 @@ class HpackDecoder {
   // Character rules are checked once per literal and remembered for entries of the dynamic table; a
   // breach sets out.malformed and decoding goes on. Over a limit out.too_large is set, the table stays
   // right and nothing more is appended. Views in `out` live until `arena` is reset (static strings and
-  // copies in the arena; nothing points into the table). Every field has token and hash set.
-  bool decode(std::span<const uint8_t> block, Arena& arena, HeaderList& out);
+  // copies in the arena; nothing points into the table), those of out.run until the next block is decoded.
+  // Every field has token and hash set. With `runs`, the indexed fields that a block begins with are recognised
+  // when they come again, and out.run is set.
+  bool decode(std::span<const uint8_t> block, Arena& arena, HeaderList& out, HeaderRuns* runs = nullptr);
 
   uint32_t table_bytes_used() const;
 
  private:
   struct Table;
+  class Lesson;
   HpackLimits limits_;
   std::unique_ptr<Table> table_;
 };
@@ -59,7 +63,10 @@ class HpackEncoder {
   // when the same name and value were seen before on this connection (so that per-request values never
   // push common ones out); otherwise a literal. never_indexed stays so. No Huffman coding. A field with
   // hash 0 is hashed here.
-  void encode(const Field& field, Buffer& out);
+  void encode(const Field& field, Buffer& out) { encode(std::span(&field, 1), out); }
+  void encode(std::span<const Field> fields, Buffer& out);
+  // The same for a run; its bytes are remembered as long as the table does not change.
+  void encode(HeaderRun& run, Buffer& out);
 
   uint32_t table_bytes_used() const;
 

@@ -16,7 +16,10 @@ constexpr uint32_t kEncoderTableBytesMax = 4096;
 constexpr size_t kIndexedValueMax = 1024;  // longer values are not worth a quarter of the table
 constexpr uint32_t kSlots = 256;           // at least twice the entries that fit into the table
 constexpr uint32_t kProbes = 4;
-constexpr uint32_t kSeenSlots = 128;
+constexpr uint32_t kSeenSlots = 64;
+constexpr uint32_t kEncodedRuns = 16;  // each run has two places
+constexpr size_t kEncodedRunBytesMax = 32;
+constexpr size_t kFieldBytesMax = 3 * kIntegerBytesMax;  // beside name and value
 constexpr uint32_t kNotFound = UINT32_MAX;
 constexpr uint8_t kIndexed = 0x80, kWithIndexing = 0x40, kSizeUpdate = 0x20, kNeverIndexed = 0x10;
 
@@ -27,6 +30,9 @@ struct StaticRange {
 };
 constexpr std::array<StaticRange, static_cast<size_t>(Token::LastPseudo) + 1> kStaticRanges = {
     {{1, 1}, {2, 3}, {4, 5}, {6, 7}, {8, 14}, {1, 0}}};
+
+// Other bits than those by which entries are found, and all of them count.
+constexpr uint32_t spread(uint32_t hash) { return (hash * 0x9E3779B1u) >> 16; }
 
 }  // namespace
 
@@ -42,16 +48,27 @@ struct HpackEncoder::Table {
   void insert(const Field& field, uint32_t hash, Token token, uint8_t known_name);
   // Whether this pair came before (or one with the same hash, which costs nothing but room); notes it.
   bool seen_before(uint32_t hash) {
-    uint32_t& slot = seen[(hash >> 8) % kSeenSlots];
-    bool same = slot == hash;
-    slot = hash;
+    std::array<uint32_t, 2>& places = seen[spread(hash) % kSeenSlots];  // two, so that no pair shuts each other out
+    bool same = places[0] == hash || places[1] == hash;
+    if (places[0] != hash) places = {hash, places[0]};
     return same;
   }
-  void literal(const Field& field, uint32_t hash, Token token, Buffer& out);
+  uint8_t* put(const Field& field, uint8_t* to);
+  uint8_t* literal(const Field& field, uint32_t hash, Token token, uint8_t* to);
 
+  // What a run was written as; right as long as the table did not change since.
+  struct EncodedRun {
+    HeaderRunRef run;
+    uint32_t changes = 0;
+    uint8_t size = 0;
+    std::array<uint8_t, kEncodedRunBytesMax> bytes;
+  };
+  std::array<EncodedRun, kEncodedRuns> encoded{};
+  uint32_t changes = 0;   // of the dynamic table
+  uint32_t literals = 0;  // written so far
   HpackRing ring;
   std::array<uint16_t, kSlots> slots{};
-  std::array<uint32_t, kSeenSlots> seen{};
+  std::array<std::array<uint32_t, 2>, kSeenSlots> seen{};
   std::array<uint32_t, kTokenCount> newest_of_token{};  // entry numbers, perhaps evicted
 };
 
@@ -88,6 +105,7 @@ void HpackEncoder::Table::insert(const Field& field, uint32_t hash, Token token,
   entry.name_size = static_cast<uint16_t>(field.name.size());
   entry.value_size = static_cast<uint16_t>(field.value.size());
   ring.insert(entry, field.name.data(), field.value.data());
+  ++changes;
   if (token != Token::Other) newest_of_token[static_cast<size_t>(token)] = ring.newest();
   // The new entry is not in `slots` yet, but its age is 0: a slot with a stale equal number counts as free.
   uint32_t best = hash;
@@ -103,21 +121,23 @@ void HpackEncoder::Table::insert(const Field& field, uint32_t hash, Token token,
   slots[best % kSlots] = static_cast<uint16_t>(ring.newest());
 }
 
-[[gnu::noinline]] void HpackEncoder::Table::literal(const Field& field, uint32_t hash, Token token, Buffer& out) {
+[[gnu::noinline]] uint8_t* HpackEncoder::Table::literal(const Field& field, uint32_t hash, Token token, uint8_t* to) {
   uint8_t known_name = known_name_of(token);
-  if (known_name == 0) known_name = find_known_name(field.name, bytes_hash(field.name));
+  if (known_name == 0) {
+    known_name = field.unique ? static_cast<uint8_t>(hash) : find_known_name(field.name, bytes_hash(field.name));
+  }
   uint32_t index = name_index(token, known_name);
-  uint8_t* const start = out.reserve(field.name.size() + field.value.size() + 3 * kIntegerBytesMax);
-  uint8_t* to = start;
   // The entries with an empty value, and accept-encoding.
   bool is_static = index != 0 && index <= kStaticCount;
   if (is_static && !field.never_indexed && kStaticTable[index].field.value == field.value) {
-    out.commit(static_cast<size_t>(append_integer(to, kIndexed, 7, index) - start));
-    return;
+    return append_integer(to, kIndexed, 7, index);
   }
+  ++literals;
   bool keep = false;
   if (field.never_indexed) {
     to = append_integer(to, kNeverIndexed, 4, index);
+  } else if (field.unique) {
+    to = append_integer(to, 0, 4, index);
   } else {
     size_t size = field.name.size() + field.value.size() + kEntryOverhead;
     keep = field.value.size() <= kIndexedValueMax && size <= ring.size_max() && seen_before(hash);
@@ -130,8 +150,8 @@ void HpackEncoder::Table::insert(const Field& field, uint32_t hash, Token token,
   };
   if (index == 0) append_text(field.name);
   append_text(field.value);
-  out.commit(static_cast<size_t>(to - start));
   if (keep) insert(field, hash, token, known_name);
+  return to;
 }
 
 HpackEncoder::HpackEncoder() = default;
@@ -153,6 +173,7 @@ void HpackEncoder::begin_block(Buffer& out) {
     uint8_t* to = out.reserve(kIntegerBytesMax);
     out.commit(static_cast<size_t>(append_integer(to, kSizeUpdate, 5, size) - to));
     ring.resize(size);
+    ++table_->changes;
   };
   // The peer may have shrunk the table and grown it again: it must see us go through the smallest size.
   if (pending_min_ < ring.size_max() && pending_min_ < peer_table_bytes_) announce(pending_min_);
@@ -161,38 +182,60 @@ void HpackEncoder::begin_block(Buffer& out) {
   size_changed_ = false;
 }
 
-void HpackEncoder::encode(const Field& field, Buffer& out) {
-  WEIR_ASSERT(table_ != nullptr);
-  Table& table = *table_;
+uint8_t* HpackEncoder::Table::put(const Field& field, uint8_t* to) {
   uint32_t hash = field.hash;
   Token token = field.token;
+  if (field.never_indexed | field.unique) [[unlikely]] return literal(field, hash, token, to);
   if (hash == 0) [[unlikely]] {
     hash = field_hash(field.name, field.value);
     if (token == Token::Other) token = token_of(field.name);
   }
-  if (!field.never_indexed) [[likely]] {
-    uint32_t index = kNotFound;
-    if (token <= Token::LastPseudo) {
-      StaticRange range = kStaticRanges[static_cast<size_t>(token)];
-      for (uint32_t i = range.first; i <= range.last; ++i) {
-        const Field& known = kStaticTable[i].field;
-        if (known.hash == hash && known.value == field.value) {
-          index = i;
-          break;
-        }
-      }
-    }
-    if (index == kNotFound) {
-      uint32_t age = table.find(field, hash);
-      if (age != kNotFound) index = kStaticCount + 1 + age;
-    }
-    if (index != kNotFound) [[likely]] {
-      uint8_t* to = out.reserve(kIntegerBytesMax);
-      out.commit(static_cast<size_t>(append_integer(to, kIndexed, 7, index) - to));
-      return;
+  if (token <= Token::LastPseudo) {
+    StaticRange range = kStaticRanges[static_cast<size_t>(token)];
+    for (uint32_t i = range.first; i <= range.last; ++i) {
+      const Field& known = kStaticTable[i].field;
+      if (known.hash == hash && known.value == field.value) return append_integer(to, kIndexed, 7, i);
     }
   }
-  table.literal(field, hash, token, out);
+  uint32_t age = find(field, hash);
+  if (age != kNotFound) [[likely]] return append_integer(to, kIndexed, 7, kStaticCount + 1 + age);
+  return literal(field, hash, token, to);
+}
+
+void HpackEncoder::encode(std::span<const Field> fields, Buffer& out) {
+  WEIR_ASSERT(table_ != nullptr);
+  size_t most = 0;
+  for (const Field& f : fields) most += f.name.size() + f.value.size() + kFieldBytesMax;
+  uint8_t* const start = out.reserve(most);
+  uint8_t* to = start;
+  for (const Field& f : fields) to = table_->put(f, to);
+  out.commit(static_cast<size_t>(to - start));
+}
+
+void HpackEncoder::encode(HeaderRun& run, Buffer& out) {
+  WEIR_ASSERT(table_ != nullptr);
+  Table& table = *table_;
+  Table::EncodedRun* const places[] = {&table.encoded[run.hash() % kEncodedRuns],
+                                       &table.encoded[spread(run.hash()) % kEncodedRuns]};
+  for (const Table::EncodedRun* known : places) {
+    if (known->run.get() != &run || known->changes != table.changes) continue;
+    std::memcpy(out.reserve(kEncodedRunBytesMax), known->bytes.data(), kEncodedRunBytesMax);
+    out.commit(known->size);
+    return;
+  }
+  uint32_t changes = table.changes;
+  uint32_t literals = table.literals;
+  size_t before = out.size();
+  encode(run.fields(), out);
+  size_t size = out.size() - before;
+  // Only indexes: a literal may become an entry when it comes again.
+  if (changes != table.changes || literals != table.literals || size > kEncodedRunBytesMax) return;
+  // One that still serves another run stays where the other place does not.
+  Table::EncodedRun& known = places[0]->run && places[0]->changes == changes ? *places[1] : *places[0];
+  known.run = HeaderRunRef(&run);
+  known.changes = changes;
+  known.size = static_cast<uint8_t>(size);
+  std::memcpy(known.bytes.data(), out.data() + before, size);
 }
 
 }  // namespace weir::http::h2

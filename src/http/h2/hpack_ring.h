@@ -30,6 +30,7 @@ class HpackRing {
     uint8_t known_name;  // 0: the name is stored in front of the value
     Token token;
     uint8_t malformed;   // kNameMalformed, kValueMalformed
+    bool odd_name;       // as Field's
     uint16_t name_stored;  // bytes of the name in front of the value; set by insert()
 
     uint32_t size() const { return uint32_t{name_size} + value_size + kEntryOverhead; }

@@ -25,7 +25,7 @@ inline std::ostream& operator<<(std::ostream& out, const Plain& field) {
 
 inline std::vector<Plain> plain(const HeaderList& list) {
   std::vector<Plain> out;
-  for (const Field& f : list.fields) out.push_back({std::string(f.name), std::string(f.value), f.never_indexed});
+  list.for_each([&](const Field& f) { out.push_back({std::string(f.name), std::string(f.value), f.never_indexed}); });
   return out;
 }
 
@@ -58,7 +58,7 @@ struct Decoding {
     arena.reset();
     list.clear();
     std::vector<uint8_t> exact(bytes);
-    return decoder.decode(exact, arena, list);
+    return decoder.decode(exact, arena, list, runs);
   }
   bool operator()(std::string_view text) { return (*this)(block(text)); }
   std::vector<Plain> fields() const { return plain(list); }
@@ -66,6 +66,7 @@ struct Decoding {
   HpackDecoder decoder;
   Arena arena;
   HeaderList list;
+  HeaderRuns* runs = nullptr;
 };
 
 struct Encoding {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/slab.h"
 
 namespace weir::http::h2 {
@@ -38,6 +39,8 @@ struct PendingOutput {
   explicit PendingOutput(BufferPool& pool) : data(pool), trailers(pool) {}
   Buffer data;
   Buffer trailers;           // packed fields (packed_fields.h), empty when there are none
+  TimePoint watched_since{};  // see Connection::for_each_stalled()
+  size_t drained = 0;         // bytes the peer took since then
   bool has_trailers = false;
   bool end_stream = false;   // END_STREAM goes with the last byte (or with the trailers)
 };
