@@ -3,12 +3,11 @@
 //
 // Whatever comes: every stream the sink heard of ends once, buffers stay within what was granted, the output
 // is well-formed frames, and a connection that is over stays so.
-#include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <vector>
 
 #include "base/random.h"
+#include "check.h"
 #include "http/h2/connection.h"
 
 namespace {
@@ -16,14 +15,6 @@ namespace {
 using namespace weir;
 using namespace weir::http;
 using namespace weir::http::h2;
-
-#define CHECK(condition)                                                        \
-  do {                                                                          \
-    if (!(condition)) {                                                         \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);      \
-      std::abort();                                                             \
-    }                                                                           \
-  } while (false)
 
 constexpr uint32_t kStreamWindow = 3000, kConnectionWindow = 70000;
 
@@ -36,7 +27,7 @@ struct Life {
 
 struct Peer final : Sink {
   Peer(Role role, uint64_t seed)
-      : random(seed), connection(options(role), Shared{streams, buffers, arena, headers}, *this) {
+      : random(seed), connection(options(role), Shared{streams, buffers, arena, headers, &runs}, *this) {
     client = role == Role::Client;
     connection.start();
     for (int i = 0; client && i < 4; ++i) open();
@@ -76,8 +67,8 @@ struct Peer final : Sink {
       case 1: connection.send_data(h, body(random.below(20000)), random.below(3) == 0); break;
       case 2: connection.send_headers(h, end, true); break;
       case 3: connection.reset_after_end(h); break;
-      case 4: if (event != nullptr) connection.send_headers(h, event->list.fields, false); break;
-      case 5: if (random.below(50) == 0) connection.fail(ErrorCode::InternalError, "chosen"); break;
+      case 4: if (event != nullptr) connection.send_headers(h, OutgoingHeaders(event->list), false); break;
+      case 5: if (random.below(50) == 0) connection.fail(ErrorCode::InternalError, weir::http::h2::EndReason::OtherError, "chosen"); break;
       default: connection.send_headers(h, ok, random.below(4) == 0); break;
     }
   }
@@ -88,11 +79,11 @@ struct Peer final : Sink {
     CHECK(event.kind != HeadersEvent::Kind::Trailers || event.end_stream);
     life.ended = event.end_stream;
     size_t bytes = 0;
-    for (const Field& f : event.list.fields) bytes += f.name.size() + f.value.size();  // all readable
-    CHECK(bytes <= 64u << 10 && event.list.fields.size() <= 20);
+    event.list.for_each([&](const Field& f) { bytes += f.name.size() + f.value.size(); });  // all readable
+    CHECK(bytes <= 64u << 10 && event.list.size() <= 20);
     answer(h, &event);
   }
-  void on_data(StreamHandle h, Stream& s, std::span<const uint8_t> bytes, bool end_stream) override {
+  size_t on_data(StreamHandle h, Stream& s, std::span<const uint8_t> bytes, bool end_stream) override {
     Life& life = live(s);
     CHECK(!life.ended);
     life.ended = end_stream;
@@ -100,9 +91,11 @@ struct Peer final : Sink {
     life.unconsumed += bytes.size();
     CHECK(life.unconsumed <= kDefaultWindow);
     size_t n = random.below(life.unconsumed + 1);
-    connection.consume(h, n);
     life.unconsumed -= n;
+    bool at_once = random.below(2) == 0;
+    if (at_once) connection.consume(h, n);
     if (random.below(3) == 0) answer(h, nullptr);
+    return at_once ? 0 : n;
   }
   void on_reset(StreamHandle, Stream& s, ErrorCode, ResetBy) override { live(s).over = true; }
   void on_sent(StreamHandle h, Stream& s, size_t) override {
@@ -154,6 +147,7 @@ struct Peer final : Sink {
   StreamPool streams;
   Arena arena;
   HeaderList headers;
+  HeaderRuns runs;
   Connection connection;
   std::map<uint32_t, Life> lives;
   bool client = false, dirty = false, flushed = false;

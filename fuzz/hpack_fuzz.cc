@@ -4,11 +4,10 @@
 // Input: blocks, each behind two bytes of length (big-endian); the last may be cut short.
 #include <nghttp2/nghttp2.h>
 
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "http/h2/hpack.h"
 #include "http/known_names.h"
 
@@ -19,25 +18,18 @@ using weir::Buffer;
 using weir::BufferPool;
 using weir::http::Field;
 using weir::http::HeaderList;
+using weir::http::HeaderRunRef;
 using weir::http::h2::HpackDecoder;
 using weir::http::h2::HpackEncoder;
 using weir::http::h2::HpackLimits;
-
-#define CHECK(condition)                                                        \
-  do {                                                                          \
-    if (!(condition)) {                                                         \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);      \
-      std::abort();                                                             \
-    }                                                                           \
-  } while (false)
 
 constexpr uint32_t kWideListBytes = 4 << 20;
 constexpr HpackLimits kWide{.table_bytes = 4096, .fields_max = 1 << 20, .list_bytes_max = kWideListBytes};
 constexpr HpackLimits kTight{.table_bytes = 4096, .fields_max = 8, .list_bytes_max = 400};
 
 bool same_field(const Field& a, const Field& b) {
-  return a.name == b.name && a.value == b.value && a.never_indexed == b.never_indexed && a.hash == b.hash &&
-         a.token == b.token;
+  return a.name == b.name && a.value == b.value && a.never_indexed == b.never_indexed && a.token == b.token &&
+         a.odd_name == b.odd_name && (a.unique || b.unique || a.hash == b.hash);
 }
 
 struct Inflater {
@@ -80,6 +72,9 @@ struct Connection {
   Arena arena;
   HpackDecoder wide{kWide}, tight{kTight}, behind{kWide};
   HeaderList list, small, again;
+  HeaderRunRef run;  // that the block began with
+  std::vector<Field> behind_run;
+  weir::http::HeaderRuns runs;
   Inflater reference, reference_behind;
   HpackEncoder encoder;
   BufferPool pool;
@@ -89,11 +84,14 @@ struct Connection {
 bool Connection::decode_block(const std::vector<uint8_t>& block) {
   arena.reset();
   list.clear();
-  bool taken = wide.decode(block, arena, list);
+  bool taken = wide.decode(block, arena, list, &runs);
+  run = HeaderRunRef(list.run);
+  behind_run = list.fields;
+  list.unfold();
   // An empty block is none for nghttp2.
   if (!block.empty()) CHECK(reference.matches(block.data(), block.size(), list) == taken);
   for (const Field& f : list.fields) {
-    CHECK(f.hash == weir::http::field_hash(f.name, f.value));
+    CHECK(f.unique || f.hash == weir::http::field_hash(f.name, f.value));
     CHECK(f.token == weir::http::token_of(f.name));
   }
   if (!taken) {
@@ -127,7 +125,8 @@ void Connection::check_limits(const std::vector<uint8_t>& block) {
 void Connection::forward() {
   out.rewind();
   encoder.begin_block(out);
-  for (const Field& f : list.fields) encoder.encode(f, out);
+  if (run) encoder.encode(*run, out);
+  encoder.encode(behind_run, out);
   again.clear();
   CHECK(behind.decode(out.bytes(), arena, again));
   CHECK(again.malformed == list.malformed && again.fields.size() == list.fields.size());
