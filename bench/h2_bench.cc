@@ -27,7 +27,8 @@ struct Worker {
   BufferPool buffers;
   Arena arena;
   HeaderList headers;
-  Shared shared{streams, buffers, arena, headers};
+  HeaderRuns runs;
+  Shared shared{streams, buffers, arena, headers, &runs};
 };
 
 ConnectionOptions options(Role role) {
@@ -38,7 +39,7 @@ ConnectionOptions options(Role role) {
 
 struct BaseSink : Sink {
   void on_headers(StreamHandle, Stream&, const HeadersEvent&) override {}
-  void on_data(StreamHandle, Stream&, std::span<const uint8_t>, bool) override {}
+  size_t on_data(StreamHandle, Stream&, std::span<const uint8_t>, bool) override { return 0; }
   void on_reset(StreamHandle, Stream&, ErrorCode, ResetBy) override { std::abort(); }
   void on_sent(StreamHandle, Stream&, size_t) override {}
   void on_goaway(uint32_t, ErrorCode) override {}
@@ -62,11 +63,10 @@ struct Forward final : BaseSink {
       if (!up.valid()) std::abort();
       s.user = pack(up);
     }
-    other->send_headers(unpack(s.user), event.list.fields, event.end_stream);
+    other->send_headers(unpack(s.user), OutgoingHeaders(event.list), event.end_stream);
   }
-  void on_data(StreamHandle h, Stream& s, std::span<const uint8_t> bytes, bool end_stream) override {
-    size_t sent = other->send_data(unpack(s.user), bytes, end_stream);
-    own->consume(h, sent);
+  size_t on_data(StreamHandle, Stream& s, std::span<const uint8_t> bytes, bool end_stream) override {
+    return other->send_data(unpack(s.user), bytes, end_stream);
   }
 };
 
@@ -74,9 +74,9 @@ struct Client final : BaseSink {
   Connection* own = nullptr;
   uint64_t messages = 0, ends = 0;
   void on_headers(StreamHandle, Stream&, const HeadersEvent& event) override { ends += event.end_stream; }
-  void on_data(StreamHandle h, Stream&, std::span<const uint8_t> bytes, bool) override {
+  size_t on_data(StreamHandle, Stream&, std::span<const uint8_t> bytes, bool) override {
     ++messages;
-    own->consume(h, bytes.size());
+    return bytes.size();
   }
 };
 
@@ -92,12 +92,12 @@ struct Backend final : BaseSink {
   std::vector<Field> head = fields({{":status", "200"}, {"content-type", "application/grpc"},
                                     {"grpc-encoding", "identity"}, {"grpc-accept-encoding", "gzip"}});
   std::vector<Field> trailers = fields({{"grpc-status", "0"}, {"grpc-message", ""}});
-  void on_data(StreamHandle h, Stream& s, std::span<const uint8_t> bytes, bool end_stream) override {
+  size_t on_data(StreamHandle h, Stream& s, std::span<const uint8_t> bytes, bool end_stream) override {
     if (s.user == 0) own->send_headers(h, head, false);
     s.user = 1;
-    own->consume(h, bytes.size());
     own->send_data(h, bytes, false);
     if (end_stream) own->send_headers(h, trailers, true);
+    return bytes.size();
   }
 };
 

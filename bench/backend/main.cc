@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "backend/connection.h"
 
@@ -39,19 +41,22 @@ int listen_on(const std::string& address) {
 
 class Server {
  public:
-  explicit Server(int listener) : listener_(listener), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
-    epoll_event event{.events = EPOLLIN, .data = {.fd = listener_}};
-    epoll_ctl(epoll_, EPOLL_CTL_ADD, listener_, &event);
-  }
+  Server() : epoll_(epoll_create1(EPOLL_CLOEXEC)) {}
   ~Server() { close(epoll_); }
+
+  void add_listener(int fd) {
+    listeners_.insert(fd);
+    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+    epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
+  }
 
   void run() {
     epoll_event events[256];
     while (!stop_asked) {
       int n = epoll_wait(epoll_, events, 256, 1000);
       for (int i = 0; i < n; i++) {
-        if (events[i].data.fd == listener_) {
-          accept_all();
+        if (listeners_.contains(events[i].data.fd)) {
+          accept_all(events[i].data.fd);
         } else {
           serve(events[i].data.fd, events[i].events);
         }
@@ -67,8 +72,8 @@ class Server {
     uint32_t interest = EPOLLIN;
   };
 
-  void accept_all() {
-    for (int fd; (fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
+  void accept_all(int listener) {
+    for (int fd; (fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
       int on = 1;
       setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
       entries_[fd] = {std::make_unique<Connection>(fd, &counters_)};
@@ -94,8 +99,8 @@ class Server {
     epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
   }
 
-  const int listener_;
   const int epoll_;
+  std::unordered_set<int> listeners_;
   weir::bench::Counters counters_;
   std::string buffer_;
   std::unordered_map<int, Entry> entries_;
@@ -104,21 +109,31 @@ class Server {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3 || std::strcmp(argv[1], "--listen") != 0) {
-    std::fprintf(stderr, "usage: backend --listen 127.0.0.1:PORT\n");
-    return 2;
-  }
+  Server server;
   prctl(PR_SET_PDEATHSIG, SIGTERM);
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
   struct sigaction action {};
   action.sa_handler = [](int) { stop_asked = 1; };
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
-  int listener = listen_on(argv[2]);
-  if (listener < 0) {
-    std::fprintf(stderr, "backend: cannot listen on %s: %s\n", argv[2], std::strerror(errno));
-    return 1;
+  for (int i = 1; i < argc; i += 2) {
+    if (std::strcmp(argv[i], "--listen") != 0 || i + 1 == argc) argc = 0;
   }
-  Server server(listener);
+  if (argc < 3) {
+    std::fprintf(stderr, "usage: backend --listen 127.0.0.1:PORT [--listen ...]\n");
+    return 2;
+  }
+  for (int i = 2; i < argc; i += 2) {
+    int listener = listen_on(argv[i]);
+    if (listener < 0) {
+      std::fprintf(stderr, "backend: cannot listen on %s: %s\n", argv[i], std::strerror(errno));
+      return 1;
+    }
+    server.add_listener(listener);
+  }
   server.run();
   std::printf("{\"rpcs\":%llu,\"connections\":%llu}\n", static_cast<unsigned long long>(server.counters().rpcs),
               static_cast<unsigned long long>(server.counters().connections));

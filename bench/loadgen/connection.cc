@@ -1,6 +1,7 @@
 #include "loadgen/connection.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <sys/socket.h>
@@ -18,7 +19,7 @@ constexpr std::string_view kCommand = "\x7fSTR";
 
 }  // namespace
 
-Connection::Connection(Run* run, SSL_CTX* context, const std::string& address)
+Connection::Connection(Run* run, SSL_CTX* context, const std::string& address, uint32_t source)
     : run_(run), requests_(run->path, run->authority, run->scheme) {
   size_t colon = address.rfind(':');
   sockaddr_in name{};
@@ -28,6 +29,13 @@ Connection::Connection(Run* run, SSL_CTX* context, const std::string& address)
   fd_ = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   int on = 1;
   setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (source != 0) {
+    setsockopt(fd_, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);  // the port is chosen by connect()
+    sockaddr_in local{};
+    local.sin_family = AF_INET;
+    local.sin_addr.s_addr = htonl(source);
+    if (bind(fd_, reinterpret_cast<sockaddr*>(&local), sizeof local) != 0) run_->error("bind");
+  }
   connect(fd_, reinterpret_cast<sockaddr*>(&name), sizeof name);  // its failure shows at the first read
   if (context != nullptr) {
     ssl_ = SSL_new(context);
@@ -255,6 +263,7 @@ void Connection::on_data(const FrameHeader& header, const char* payload) {
 // A whole message has come back on a long stream.
 void Connection::on_reply(uint32_t id, Stream& stream) {
   if (stream.expected == kMessagePrefix + run_->bytes) run_->echoed++;
+  run_->replies++;
   if (run_->measuring) {
     run_->operations++;
     run_->latency.add(run_->now_us - stream.began_us);
@@ -298,6 +307,10 @@ void Connection::start() {
   send_message(id, stream);
 }
 
+void Connection::use_streams() {
+  streams_.each([this](uint32_t id, Stream& stream) { send_message(id, stream); });
+}
+
 void Connection::send_message(uint32_t id, Stream& stream) {
   bool last = run_->mode == Mode::kUnary || run_->mode == Mode::kHandshake || run_->mode == Mode::kBulk;
   uint32_t bytes = run_->mode == Mode::kBulk ? 12 : run_->bytes;
@@ -310,6 +323,7 @@ void Connection::send_message(uint32_t id, Stream& stream) {
   stream.window -= static_cast<int64_t>(size);
   window_ -= static_cast<int64_t>(size);
   stream.expected += size;
+  run_->started++;
   stream.began_us = run_->now_us;
   add_frame_header(out_, size, kData, last ? kEndStream : 0, id);
   char prefix[kMessagePrefix] = {};
@@ -341,6 +355,7 @@ bool Connection::flush() {
     sent_ += static_cast<size_t>(n);
     if (sent_ == out_.size()) {
       out_.clear();
+      if (run_->mode == Mode::kIdle) out_.shrink_to_fit();
       sent_ = 0;
     }
   }

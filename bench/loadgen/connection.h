@@ -19,7 +19,7 @@ enum class Mode {
   kUnary,      // a request with one message, one reply; the next when it has ended
   kPingPong,   // one stream: message, reply, message ...
   kBulk,       // one stream: a request, then messages of the server without end
-  kIdle,       // one ping-pong per stream, then silence
+  kIdle,       // one ping-pong per stream, then silence until told to use it again
   kHandshake,  // a connection for one unary RPC
 };
 
@@ -35,7 +35,9 @@ struct Run {
   uint64_t next_request = 1;
   // Counted while measuring: RPCs, messages (kPingPong, kIdle), or bytes of messages (kBulk).
   uint64_t operations = 0;
+  uint64_t started = 0;           // streams, and further messages on long ones, ever
   uint64_t echoed = 0;            // streams that have had their first reply, ever
+  uint64_t replies = 0;           // messages that came back on long streams, ever
   Histogram latency;
   std::map<std::string, uint64_t> errors;
 
@@ -45,8 +47,9 @@ struct Run {
 // One client connection: TLS (or cleartext) and HTTP/2 with `streams` slots that keep themselves busy.
 class Connection {
  public:
-  // Starts to connect. `context` null: cleartext with prior knowledge.
-  Connection(Run* run, SSL_CTX* context, const std::string& address);
+  // Starts to connect. `context` null: cleartext with prior knowledge. `source`: local address, host order;
+  // 0: the kernel's choice.
+  Connection(Run* run, SSL_CTX* context, const std::string& address, uint32_t source = 0);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -60,6 +63,12 @@ class Connection {
   // Only in kHandshake: its RPC has ended well.
   bool finished() const { return finished_; }
   int fd() const { return fd_; }
+
+  // In kIdle, once ready; flush() follows. Opens one more stream, which sends its first message.
+  void open_stream() { start(); }
+  // One more message on each stream.
+  void use_streams();
+  uint32_t open_streams() const { return static_cast<uint32_t>(streams_.size()); }
 
  private:
   static constexpr uint32_t kStreamWindow = 1u << 20;

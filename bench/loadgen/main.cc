@@ -1,10 +1,13 @@
 // The bench load generator: gRPC over HTTP/2 as raw frames, one thread, every response checked. It measures
 // operations, latency, and the CPU time of the processes it is told to watch, all over the same window.
 // The last line of its output is one JSON object; `loadgen --help` lists the options.
+#include <netinet/in.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,7 +33,7 @@ struct Options {
   std::string address;
   Mode mode = Mode::kUnary;
   bool plaintext = false;
-  uint32_t connections = 1, streams = 1, bytes = 100;
+  uint32_t connections = 1, streams = 1, bytes = 100, sources = 0;
   double warmup = 1, seconds = 5;
   uint64_t max_operations = 200'000'000;
   std::string path = "/bench.Echo/Call", authority = "localhost";
@@ -50,8 +53,12 @@ constexpr char kUsage[] =
     "  --watch PID,PID...                           processes whose CPU time is taken over the window\n"
     "  --begin-command C  --end-command C           shell commands at the window's edges\n"
     "  --plaintext  --path P  --authority A\n"
-    "handshake: C connections at a time, each for one RPC. idle: one message per stream, then it prints\n"
-    "{\"idle\":N} and holds all open until a line comes on its standard input.\n";
+    "  --sources N                                  connections come from 127.0.0.2 … 127.0.0.N+1 in turn\n"
+    "handshake: C connections at a time, each for one RPC.\n"
+    "idle: one message per stream, then all is held open. It prints {\"idle\":N,...} when the streams have had\n"
+    "their reply (or --seconds are over), and again after each command on its standard input:\n"
+    "  open N   N more streams on each connection     use   one more message on each stream\n"
+    "It ends with its standard input.\n";
 
 bool set_option(const std::string& name, const std::string& value, Options* options) {
   static const std::unordered_map<std::string, Mode> kModes = {{"unary", Mode::kUnary},
@@ -61,6 +68,7 @@ bool set_option(const std::string& name, const std::string& value, Options* opti
   else if (name == "--mode" && kModes.contains(value)) options->mode = kModes.at(value);
   else if (name == "--connections") options->connections = std::clamp(number(), 1u, 20'000u);
   else if (name == "--streams") options->streams = std::clamp(number(), 1u, 100'000u);
+  else if (name == "--sources") options->sources = std::clamp(number(), 0u, 250u);
   else if (name == "--bytes") options->bytes = std::clamp(number(), 1u, 1u << 24);
   else if (name == "--warmup") options->warmup = std::strtod(value.c_str(), nullptr);
   else if (name == "--seconds") options->seconds = std::min(600.0, std::strtod(value.c_str(), nullptr));
@@ -99,7 +107,7 @@ uint64_t now_us() {
 }
 
 // TLS 1.3 with one cipher and one group, so that all peers do the same work.
-SSL_CTX* make_context() {
+SSL_CTX* make_context(Mode mode) {
   SSL_CTX* context = SSL_CTX_new(TLS_client_method());
   SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
   SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256");
@@ -107,7 +115,11 @@ SSL_CTX* make_context() {
   SSL_CTX_set_alpn_protos(context, reinterpret_cast<const unsigned char*>("\x02h2"), 3);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_read_ahead(context, 1);
-  SSL_CTX_set_default_read_buffer_len(context, 64 << 10);
+  if (mode == Mode::kIdle) {
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+  } else {
+    SSL_CTX_set_default_read_buffer_len(context, 64 << 10);
+  }
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   return context;
 }
@@ -115,7 +127,7 @@ SSL_CTX* make_context() {
 class Generator {
  public:
   explicit Generator(const Options& options)
-      : options_(options), context_(options.plaintext ? nullptr : make_context()),
+      : options_(options), context_(options.plaintext ? nullptr : make_context(options.mode)),
         epoll_(epoll_create1(EPOLL_CLOEXEC)) {
     run_.mode = options.mode;
     run_.streams = options.mode == Mode::kHandshake ? 1 : options.streams;
@@ -133,7 +145,7 @@ class Generator {
   // Runs it all and prints the result. False: something was wrong.
   bool run() {
     run_.now_us = now_us();
-    for (uint32_t i = 0; i < options_.connections; i++) open();
+    open_some();
     turn_until(run_.now_us + micros(options_.warmup));
     for (uint64_t limit = run_.now_us + kConnectUs; !all_ready() && run_.now_us < limit && !over();) {
       turn_until(run_.now_us + 100'000);
@@ -151,21 +163,30 @@ class Generator {
     uint32_t interest = EPOLLIN | EPOLLOUT;
   };
 
-  static constexpr uint64_t kConnectUs = 15'000'000;  // beyond the warm-up
+  static constexpr uint64_t kConnectUs = 60'000'000;  // beyond the warm-up
+  static constexpr uint32_t kConnectingMax = 512;     // at a time, so that no accept queue overflows
 
   bool all_ready() const {
-    return options_.mode == Mode::kHandshake ||
-           std::all_of(entries_.begin(), entries_.end(), [](auto& e) { return e.second.connection->ready(); });
+    return options_.mode == Mode::kHandshake || (opened_ == options_.connections && connecting_ == 0);
   }
+
+  static constexpr uint64_t kAhead = 1'000;  // messages on their way in kIdle
 
   static uint64_t micros(double seconds) { return static_cast<uint64_t>(seconds * 1e6); }
 
   void open() {
-    auto connection = std::make_unique<Connection>(&run_, context_, options_.address);
+    uint32_t source = options_.sources == 0 ? 0 : INADDR_LOOPBACK + 1 + opened_ % options_.sources;
+    auto connection = std::make_unique<Connection>(&run_, context_, options_.address, source);
     int fd = connection->fd();
     epoll_event event{.events = EPOLLIN | EPOLLOUT, .data = {.fd = fd}};
     epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
     entries_[fd] = {std::move(connection)};
+    opened_++;
+    connecting_++;
+  }
+
+  void open_some() {
+    while (opened_ < options_.connections && connecting_ < kConnectingMax) open();
   }
 
   bool over() const {
@@ -182,20 +203,33 @@ class Generator {
   }
 
   void serve(int fd, uint32_t ready) {
-    Entry& entry = entries_[fd];
-    Connection& connection = *entry.connection;
+    auto found = entries_.find(fd);
+    if (found == entries_.end()) return;
+    Connection& connection = *found->second.connection;
+    bool was_ready = connection.ready();
     bool readable = (ready & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0;
-    bool alive = connection.on_ready(buffer_, readable) && connection.flush();
+    bool alive = connection.on_ready(buffer_, readable);
+    bool settled = was_ready || connection.ready() || !alive;
+    if (!was_ready && settled) connecting_--;
+    alive = settle(fd, found->second, alive);
+    if (!alive && options_.mode == Mode::kHandshake && run_.starting) open();
+    if (!was_ready && settled) open_some();
+  }
+
+  // Sends what is to be sent. False: the connection is gone.
+  bool settle(int fd, Entry& entry, bool alive) {
+    Connection& connection = *entry.connection;
+    alive = alive && connection.flush();
     if (!alive || connection.finished()) {
       entries_.erase(fd);
-      if (options_.mode == Mode::kHandshake && run_.starting) open();
-      return;
+      return false;
     }
     uint32_t interest = EPOLLIN | (connection.wants_write() ? EPOLLOUT : 0u);
-    if (interest == entry.interest) return;
+    if (interest == entry.interest) return true;
     entry.interest = interest;
     epoll_event event{.events = interest, .data = {.fd = fd}};
     epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
+    return true;
   }
 
   // A program that measures the proxy its own way is switched here; while it runs no load is sent.
@@ -221,16 +255,80 @@ class Generator {
     run_.starting = false;
   }
 
+  // Goes on until `done`, for --seconds at most.
+  template <typename Done>
+  void wait_until(Done done) {
+    uint64_t limit = run_.now_us + micros(options_.seconds);
+    while (!done() && run_.now_us < limit && !over()) turn_until(run_.now_us + 20'000);
+  }
+
+  // Does `step` to each connection; never more than kAhead messages wait for their replies, so that what is
+  // measured is streams and not queues.
+  template <typename Step>
+  void pace(Step step) {
+    std::vector<int> fds;
+    for (const auto& [fd, entry] : entries_) fds.push_back(fd);
+    uint64_t seen = run_.replies;
+    for (int fd : fds) {
+      uint64_t limit = run_.now_us + micros(options_.seconds);
+      while (run_.started - run_.replies > kAhead && run_.now_us < limit && !over()) turn_until(run_.now_us + 1'000);
+      if (run_.now_us >= limit && run_.replies == seen) break;  // nothing comes back any more
+      seen = run_.replies;
+      auto found = entries_.find(fd);
+      if (found == entries_.end()) continue;
+      step(*found->second.connection);
+      settle(fd, found->second, true);
+    }
+    wait_until([this] { return run_.replies == run_.started; });
+  }
+
+  void tell_idle(uint64_t wanted) {
+    std::printf("{\"idle\":%llu,\"wanted\":%llu,\"replies\":%llu,\"connections\":%zu,\"errors\":{%s}}\n",
+                static_cast<unsigned long long>(run_.echoed), static_cast<unsigned long long>(wanted),
+                static_cast<unsigned long long>(run_.replies), entries_.size(), errors_json().c_str());
+  }
+
   bool hold_idle() {
     uint64_t wanted = uint64_t{options_.connections} * options_.streams;
-    uint64_t limit = run_.now_us + micros(options_.seconds);
-    while (run_.echoed < wanted && run_.now_us < limit && !over()) turn_until(run_.now_us + 50'000);
-    std::printf("{\"idle\":%llu,\"wanted\":%llu,\"errors\":{%s}}\n",
-                static_cast<unsigned long long>(run_.echoed), static_cast<unsigned long long>(wanted),
-                errors_json().c_str());
-    char line[16];
-    if (std::fgets(line, sizeof line, stdin) == nullptr) line[0] = 0;
+    wait_until([&] { return run_.echoed >= wanted; });
+    tell_idle(wanted);
+    for (std::string line; next_line(&line);) {
+      if (line.starts_with("open ")) {
+        uint32_t more = static_cast<uint32_t>(std::strtoul(line.c_str() + 5, nullptr, 10));
+        wanted += uint64_t{options_.connections} * more;
+        pace([more](Connection& c) {
+          for (uint32_t i = 0; i < more; i++) c.open_stream();
+        });
+      } else if (line == "use") {
+        pace([](Connection& c) { c.use_streams(); });
+      } else {
+        run_.error("unknown command");
+      }
+      tell_idle(wanted);
+    }
     return run_.echoed == wanted && run_.errors.empty();
+  }
+
+  // The next line of standard input, while the connections are served. False: there is none.
+  bool next_line(std::string* line) {
+    for (;;) {
+      size_t end = commands_.find('\n');
+      if (end != std::string::npos) {
+        *line = commands_.substr(0, end);
+        commands_.erase(0, end + 1);
+        return true;
+      }
+      pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+      if (poll(&input, 1, 0) == 0) {
+        turn_until(run_.now_us + 20'000);
+        run_.now_us = now_us();
+        continue;
+      }
+      char bytes[256];
+      ssize_t n = read(STDIN_FILENO, bytes, sizeof bytes);
+      if (n <= 0) return false;
+      commands_.append(bytes, static_cast<size_t>(n));
+    }
   }
 
   std::string errors_json() const {
@@ -258,6 +356,8 @@ class Generator {
   Run run_;
   std::string buffer_;
   std::unordered_map<int, Entry> entries_;
+  std::string commands_;  // of standard input, not yet carried out
+  uint32_t opened_ = 0, connecting_ = 0;
   uint64_t began_us_ = 0, ended_us_ = 0, own_nanos_ = 0, watched_nanos_ = 0;
 };
 
@@ -271,6 +371,10 @@ int main(int argc, char** argv) {
   }
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   signal(SIGPIPE, SIG_IGN);
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   return Generator(options).run() ? 0 : 1;
 }
