@@ -43,12 +43,13 @@ class Service(services.InteropServicer):
         self.name, self.lock, self.calls, self.cancelled = name, threading.Lock(), 0, 0
 
     def enter(self, context, compressed=False):
-        state = {"done": False}
-
         def ended():
+            # Only the context's own state tells a client that left from one that half-closed: the request iterator
+            # of grpcio may end in the same way for both.
             with self.lock:
-                self.cancelled += not state["done"]
-        context.add_callback(ended)
+                self.cancelled += context._state.client == "cancelled"  # pylint: disable=protected-access
+        if not context.add_callback(ended):
+            ended()
         with self.lock:
             self.calls += 1
         if compressed:
@@ -60,49 +61,43 @@ class Service(services.InteropServicer):
         context.send_initial_metadata(initial)
         if "x-echo-trailing-bin" in asked:
             context.set_trailing_metadata([("x-echo-trailing-bin", asked["x-echo-trailing-bin"])])
-        return state
 
     @staticmethod
-    def end(context, state, failure):
-        state["done"] = True
+    def end(context, failure):
         context.set_code(failure.code)
         context.set_details(failure.text)
 
     def Ping(self, request, context):
-        self.enter(context)["done"] = True
+        self.enter(context)
         return messages.Nothing()
 
     def Unary(self, request, context):
-        state = self.enter(context, any(a.compressed for a in request.answers))
+        self.enter(context, any(a.compressed for a in request.answers))
         try:
-            reply = next(answers(context, request), messages.Chunk())
-            state["done"] = context.is_active()
-            return reply
+            return next(answers(context, request), messages.Chunk())
         except Failure as failure:
-            self.end(context, state, failure)
+            self.end(context, failure)
             return messages.Chunk()
 
     def Collect(self, request_iterator, context):
-        state = self.enter(context)
+        self.enter(context)
         total = messages.Total()
         for call in request_iterator:
             check(call)
             total.bytes += len(call.body)
             total.messages += 1
-        state["done"] = context.is_active()
         return total
 
     def Spread(self, request, context):
         return self.Duplex(iter([request]), context, any(a.compressed for a in request.answers))
 
     def Duplex(self, request_iterator, context, compressed=False):
-        state = self.enter(context, compressed)
+        self.enter(context, compressed)
         try:
             for call in request_iterator:
                 yield from answers(context, call)
-            state["done"] = context.is_active()
         except Failure as failure:
-            self.end(context, state, failure)
+            self.end(context, failure)
 
     def Count(self, request, context):
         return messages.Counts(calls=self.calls, cancelled=self.cancelled)
