@@ -10,7 +10,8 @@ constexpr const char* kAddress = "10.0.0.1";
 }
 
 Balancer::Balancer(const Mix& mix, Clock& clock, Network& network, Loop& main_loop, Random& random, Ledger& ledger)
-    : mix_(mix), clock_(clock), network_(network), ledger_(ledger), main_loop_(main_loop), tls_(clock) {
+    : mix_(mix), clock_(clock), network_(network), ledger_(ledger), main_loop_(main_loop), tls_(clock),
+      judge_(main_loop, shared_, judge_events()) {
   for (int i = 0; i < mix.workers; ++i) {
     auto member = std::make_unique<Member>();
     auto loop = std::make_unique<Loop>(clock, network, network, Random(random.next()));
@@ -28,15 +29,13 @@ Balancer::Balancer(const Mix& mix, Clock& clock, Network& network, Loop& main_lo
     events.drained = [this, i](const std::string&, const std::string&, uint16_t port) { drained_[port].insert(i); };
     events.logs_waiting = [] {};
     events.failing = [this](const proxy::TargetName& target) {
-      main_loop_.post([this, target] { judge_->on_failing(target); });
+      main_loop_.post([this, target] { judge_.failing(target); });
     };
     member->worker = std::make_unique<proxy::Worker>(options, clock, Random(random.next()), member->load,
                                                      std::move(events), std::move(loop));
+    judge_.add_worker(*member->worker);
     members_.push_back(std::move(member));
   }
-  std::vector<proxy::Worker*> workers;
-  for (auto& m : members_) workers.push_back(m->worker.get());
-  judge_ = std::make_unique<Judge>(main_loop, ledger, workers);
   proxy::Worker& first = *members_[0]->worker;
   health_ = std::make_unique<proxy::HealthChecker>(first.loop(), first.h2_shared(),
                                                    [this](const model::TargetHealth& h) { on_health(h); },
@@ -44,6 +43,24 @@ Balancer::Balancer(const Mix& mix, Clock& clock, Network& network, Loop& main_lo
 }
 
 Balancer::~Balancer() { health_.reset(); }
+
+proxy::TargetJudge::Events Balancer::judge_events() {
+  proxy::TargetJudge::Events events;
+  events.ejected = [this](const proxy::TargetName& target, const auto&, uint32_t) {
+    ledger_.note(clock_.now(), "target " + std::to_string(target.port) + " is ejected");
+    ++ledger_.happened["target ejected"];
+    ejected_since_[target] = clock_.now();
+  };
+  events.taken_back = [this](const proxy::TargetName& target) {
+    ledger_.note(clock_.now(), "target " + std::to_string(target.port) + " is back in");
+    ejected_since_.erase(target);
+  };
+  events.weighed = [this](const proxy::TargetName& target, const proxy::AnomalyDetector::Verdict& verdict) {
+    ledger_.note(clock_.now(), "target " + std::to_string(target.port) + " share " + std::to_string(verdict.share));
+    ++ledger_.happened["share changed"];
+  };
+  return events;
+}
 
 void Balancer::on_health(const model::TargetHealth& health) {
   ledger_.note(clock_.now(), "health of " + std::to_string(health.port) + ": " +
@@ -71,7 +88,7 @@ void Balancer::apply(model::SnapshotPtr snapshot) {
   auto made = tls_.apply(*snapshot);
   WEIR_ASSERT(made.has_value());
   remember_targets(snapshot->groups);
-  judge_->apply(snapshot->groups, shared_);
+  judge_.apply(snapshot->groups, true);
   for (auto& m : members_) {
     m->loop->post([worker = m->worker.get(), snapshot, tls = tls_.listeners(), targets = tls_.targets(),
                    shared = shared_] {
@@ -87,7 +104,7 @@ void Balancer::apply(model::SnapshotPtr snapshot) {
 
 void Balancer::apply_group(const model::TargetGroup& group) {
   remember_targets({group});
-  judge_->apply({group}, shared_);
+  judge_.apply({group}, false);
   for (auto& m : members_) {
     m->loop->post([worker = m->worker.get(), group, shared = shared_] { worker->apply_group(group, shared); });
   }
@@ -124,7 +141,9 @@ model::TargetState Balancer::health(int group, uint16_t port) const {
 }
 
 std::optional<TimePoint> Balancer::ejected(int group, uint16_t port) const {
-  return judge_->ejected({kGroupNames[group], kAddress, port});
+  proxy::TargetName target{kGroupNames[group], kAddress, port};
+  auto since = ejected_since_.find(target);
+  return judge_.ejected(target) && since != ejected_since_.end() ? std::optional(since->second) : std::nullopt;
 }
 
 void Balancer::ask_streams() {

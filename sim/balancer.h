@@ -9,10 +9,12 @@
 
 #include "proxy/health.h"
 #include "proxy/log_ring.h"
+#include "proxy/target_judge.h"
 #include "proxy/tls_contexts.h"
 #include "proxy/worker.h"
 #include "sim/h2_endpoint.h"
-#include "sim/judge.h"
+#include "sim/ledger.h"
+#include "sim/loop.h"
 
 namespace weir::sim {
 
@@ -71,6 +73,7 @@ class Balancer {
   void remember_targets(const std::vector<model::TargetGroup>& groups);
   static std::string key(int group, uint16_t port);
   void on_health(const model::TargetHealth& health);
+  proxy::TargetJudge::Events judge_events();
 
   const Mix& mix_;
   Clock& clock_;
@@ -81,7 +84,8 @@ class Balancer {
   proxy::Worker::SharedByTarget shared_;
   std::vector<std::unique_ptr<Member>> members_;
   std::unique_ptr<proxy::HealthChecker> health_;
-  std::unique_ptr<Judge> judge_;
+  proxy::TargetJudge judge_;
+  std::map<proxy::TargetName, TimePoint> ejected_since_;
   std::map<std::string, model::TargetState> states_;  // by target_key(), as reported
   std::map<uint16_t, std::set<int>> drained_;  // by port: the workers that said so
   size_t next_ = 0;

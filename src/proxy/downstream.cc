@@ -197,7 +197,7 @@ bool Downstream::is_idle(TimePoint now) {
 void Downstream::tick(TimePoint now) {
   if (dead()) return;
   if (over_since_ != TimePoint{}) {
-    if (now - over_since_ > kLingerMax) retire();
+    if (now - over_since_ > (connection_.failed() ? kLingerMax : kDrainedLingerMax)) retire();
     return;
   }
   if (EndReason reason = overdue(now); reason != EndReason::None) return cut(reason);

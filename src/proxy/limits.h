@@ -19,8 +19,11 @@ inline constexpr Duration kHeaderBlockMax = std::chrono::seconds(10);
 // connection with bytes to write in this time, or in slow_reader_ms when that is shorter.
 inline constexpr Duration kWriteStallMax = std::chrono::seconds(60);
 inline constexpr size_t kDrainBytesMin = 1024;
-// From GOAWAY to the close: for a peer that does not read it, and for one that reads but does not close.
+// From GOAWAY to the close after an error: for a peer that does not read it, and for one that reads but does not close.
 inline constexpr Duration kLingerMax = std::chrono::seconds(2);
+// The same after draining. The last answers may still be on their way to a client that reads slowly, and closing while
+// it sends would make the kernel reset the connection and discard them; who has read all closes at once.
+inline constexpr Duration kDrainedLingerMax = kWriteStallMax;
 // TCP of clients: a peer that vanished is noticed after idle + count × interval, whether bytes wait for its
 // acknowledgement (else the kernel tries for a quarter of an hour) or not.
 inline constexpr int kKeepaliveIdleSeconds = 60;

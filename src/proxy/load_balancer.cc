@@ -111,9 +111,10 @@ Result<void> LoadBalancer::start() {
       });
     };
     events.logs_waiting = [this] { logs_.wake(); };
-    events.failing = [this](const TargetName& target) { loop_.post([this, target] { on_failing(target); }); };
+    events.failing = [this](const TargetName& target) { loop_.post([this, target] { judge_.failing(target); }); };
     w->worker = std::make_unique<Worker>(worker_options, clock_, Random(random_.next()), w->load, std::move(events),
                                          net::make_epoll_loop(clock_));
+    judge_.add_worker(*w->worker);
     if (i == 0) {
       w->health = std::make_unique<HealthChecker>(
           w->worker->loop(), w->worker->h2_shared(),
@@ -212,7 +213,8 @@ Result<void> LoadBalancer::apply(model::SnapshotPtr snapshot) {
   configure_logs();
   forget_targets(snapshot_->groups, true);
   remember_targets(snapshot_->groups);
-  judge_groups(snapshot_->groups, true);
+  forget_notes(snapshot_->groups);
+  judge_.apply(snapshot_->groups, true);
   auto change = [s = snapshot_, tls = tls_.listeners(), targets = tls_.targets(), shared = shared_](Worker& w) {
     w.set_target_tls(targets);
     w.apply(s, tls, shared);
@@ -231,7 +233,8 @@ Result<void> LoadBalancer::apply(model::SnapshotPtr snapshot) {
 void LoadBalancer::apply_group(uint64_t generation, const model::TargetGroup& group) {
   forget_targets({group}, false);
   remember_targets({group});
-  judge_groups({group}, false);
+  forget_notes({group});
+  judge_.apply({group}, false);
   auto copy = std::make_shared<model::TargetGroup>(group);
   spread(generation, [copy, shared = shared_](Worker& w) { w.apply_group(*copy, shared); });
   workers_[0]->worker->loop().post([h = workers_[0]->health.get(), copy] { h->apply_group(*copy); });

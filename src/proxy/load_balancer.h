@@ -16,7 +16,7 @@
 #include "net/message_socket.h"
 #include "proxy/health.h"
 #include "proxy/log_writer.h"
-#include "proxy/outlier.h"
+#include "proxy/target_judge.h"
 #include "proxy/tls_contexts.h"
 #include "proxy/worker.h"
 
@@ -74,15 +74,12 @@ class LoadBalancer {
   void forget_targets(const std::vector<model::TargetGroup>& groups, bool whole);
   void remember_targets(const std::vector<model::TargetGroup>& groups);
   void on_health(const model::TargetHealth& health);
-  // load_balancer_judge.cc
-  void judge_groups(const std::vector<model::TargetGroup>& groups, bool whole);
-  void set_standing(const TargetName& target, const Worker::Standing& standing);
-  void on_failing(const TargetName& target);
-  void take_back(const TargetName& target);
-  void return_outliers();
-  void arm_outliers();
-  void collect_outcomes();
-  void review_anomalies(const std::map<TargetName, AnomalyDetector::Sample>& samples);
+  // load_balancer_health.cc
+  TargetJudge::Events judge_events();
+  void on_ejected(const TargetName& target, const OutlierJudge::Ejection& ejection, uint32_t failures);
+  void on_taken_back(const TargetName& target);
+  void on_weighed(const TargetName& target, const AnomalyDetector::Verdict& verdict);
+  void forget_notes(const std::vector<model::TargetGroup>& groups);
   model::TargetHealth health_shown(const model::TargetHealth& checked) const;
   void tell_health(const TargetName& target);
 
@@ -124,13 +121,8 @@ class LoadBalancer {
   bool is_drained(const Draining& draining) const;
   uint64_t changes_ = 0;  // that were spread over the workers
   std::map<std::string, Draining> draining_;  // by target_key
-  OutlierJudge outliers_;
-  AnomalyDetector anomalies_;
-  std::map<std::string, std::optional<bool>> mitigated_;   // of every group; nullopt: not looked at
-  std::map<std::string, uint32_t> failures_in_row_;        // that eject, by group
-  std::map<TargetName, std::string> notes_;                // shown beside the health of ejected targets
-  net::Timer outlier_timer_{[this] { return_outliers(); }};
-  net::Timer anomaly_timer_{[this] { collect_outcomes(); }};
+  TargetJudge judge_{loop_, shared_, judge_events()};
+  std::map<TargetName, std::string> notes_;  // shown beside the health of ejected targets
   uint64_t generation_ = 0;
   net::Timer stats_timer_;
   net::Timer ticket_timer_;
