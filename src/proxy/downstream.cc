@@ -77,7 +77,7 @@ void Downstream::on_headers(http::h2::StreamHandle handle, http::h2::Stream& s,
 }
 
 size_t Downstream::on_data(http::h2::StreamHandle, http::h2::Stream& s, std::span<const uint8_t> bytes,
-                         bool end_stream) {
+                           bool end_stream) {
   return worker_.forward_request_data(unpack(s.user), bytes, end_stream);
 }
 

@@ -1,4 +1,4 @@
-// Histogram, message counter, method table, ring of records, flight recorder, ranking of streams.
+// Histogram, method table, ring of records, flight recorder, ranking of streams.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -8,7 +8,6 @@
 #include "proxy/flight_recorder.h"
 #include "proxy/histogram.h"
 #include "proxy/log_ring.h"
-#include "proxy/message_counter.h"
 #include "proxy/method_table.h"
 #include "proxy/metrics.h"
 #include "proxy/stream_report.h"
@@ -45,43 +44,6 @@ TEST(Histogram, CountsAndAddsUp) {
   EXPECT_EQ(h.count(), 3u);
   EXPECT_EQ(h.sum_micros(), 8000u);
   EXPECT_EQ(h.counts()[0], 1u);
-}
-
-std::vector<uint8_t> messages(const std::vector<size_t>& sizes) {
-  std::vector<uint8_t> out;
-  for (size_t size : sizes) {
-    out.push_back(size % 2);  // compressed or not
-    for (int shift : {24, 16, 8, 0}) out.push_back(static_cast<uint8_t>(size >> shift));
-    out.insert(out.end(), size, 0xff);
-  }
-  return out;
-}
-
-TEST(MessageCounter, CountsTheSameHoweverFramesCutTheMessages) {
-  const std::vector<size_t> sizes{0, 1, 100, 0, 0, 70000, 5, 4, 0};
-  std::vector<uint8_t> bytes = messages(sizes);
-  for (size_t piece : {1, 2, 3, 4, 5, 6, 7, 11, 64, 4096, 1 << 20}) {
-    MessageCounter counter;
-    for (size_t at = 0; at < bytes.size(); at += piece) {
-      counter.add(std::span(bytes).subspan(at, std::min(piece, bytes.size() - at)));
-    }
-    EXPECT_EQ(counter.messages(), sizes.size()) << piece;
-    EXPECT_TRUE(counter.at_boundary());
-  }
-}
-
-TEST(MessageCounter, KnowsWhetherItIsInsideAMessage) {
-  std::vector<uint8_t> bytes = messages({3});
-  MessageCounter counter;
-  EXPECT_TRUE(counter.at_boundary());
-  for (uint8_t byte : bytes) {
-    EXPECT_EQ(counter.messages(), 0u);
-    counter.add({&byte, 1});
-  }
-  EXPECT_EQ(counter.messages(), 1u);
-  EXPECT_TRUE(counter.at_boundary());
-  counter.add({bytes.data(), 6});
-  EXPECT_FALSE(counter.at_boundary());
 }
 
 TEST(MethodTable, GivesEachMethodOneId) {

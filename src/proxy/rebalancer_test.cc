@@ -1,12 +1,9 @@
-#include "proxy/message_counter.h"
 #include "proxy/rebalancer.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
 #include <vector>
-
-#include "base/random.h"
 
 namespace weir::proxy {
 namespace {
@@ -15,51 +12,6 @@ using std::chrono::seconds;
 
 TimePoint at_s(int s) { return TimePoint(seconds(1000 + s)); }
 Handle<Exchange> exchange(uint32_t index) { return {index, 1}; }
-
-std::vector<uint8_t> message(size_t size) {
-  std::vector<uint8_t> out{0, 0, 0, static_cast<uint8_t>(size >> 8), static_cast<uint8_t>(size)};
-  out.resize(5 + size, 7);
-  return out;
-}
-
-TEST(MessageCounter, FindsTheEndOfTheLastWholeMessage) {
-  MessageCounter counter;
-  EXPECT_TRUE(counter.at_boundary());
-  EXPECT_EQ(counter.add(message(10)), 15u);
-  std::vector<uint8_t> two = message(3), half = message(300);
-  two.insert(two.end(), half.begin(), half.begin() + 100);
-  EXPECT_EQ(counter.add(two), 8u);
-  EXPECT_FALSE(counter.at_boundary());
-  EXPECT_EQ(counter.add(std::span(half).subspan(100, 50)), MessageCounter::kNone);
-  EXPECT_EQ(counter.add(std::span(half).subspan(150)), 155u);
-  EXPECT_TRUE(counter.at_boundary());
-  EXPECT_EQ(counter.add(std::span(half).first(3)), 0u);
-}
-
-TEST(MessageCounter, DoesNotCareHowTheBytesAreCut) {
-  std::vector<uint8_t> bytes;
-  std::vector<bool> boundary_at{true};
-  Random random(5);
-  for (int i = 0; i < 200; ++i) {
-    std::vector<uint8_t> next = message(random.below(4) == 0 ? 0 : random.below(700));
-    bytes.insert(bytes.end(), next.begin(), next.end());
-    boundary_at.resize(bytes.size() + 1);
-    boundary_at[bytes.size()] = true;
-  }
-  for (int round = 0; round < 50; ++round) {
-    MessageCounter counter;
-    for (size_t at = 0; at < bytes.size();) {
-      size_t size = std::min<size_t>(bytes.size() - at, 1 + random.below(300));
-      size_t expected = MessageCounter::kNone;
-      for (size_t i = 0; i <= size; ++i) {
-        if (boundary_at[at + i]) expected = i;
-      }
-      ASSERT_EQ(counter.add(std::span(bytes).subspan(at, size)), expected);
-      at += size;
-      ASSERT_EQ(counter.at_boundary(), boundary_at[at]);
-    }
-  }
-}
 
 TEST(StreamTracks, ChoosesTheQuietestOfTheOldestThatAreOldEnough) {
   StreamTracks tracks;

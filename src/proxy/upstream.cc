@@ -65,7 +65,7 @@ void Upstream::on_headers(http::h2::StreamHandle, http::h2::Stream& s, const htt
 }
 
 size_t Upstream::on_data(http::h2::StreamHandle, http::h2::Stream& s, std::span<const uint8_t> bytes,
-                       bool end_stream) {
+                         bool end_stream) {
   return worker_.forward_response_data(unpack(s.user), bytes, end_stream);
 }
 

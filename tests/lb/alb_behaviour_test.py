@@ -17,10 +17,11 @@ from link import Link
 from rig import LB, LIMIT_S, SANITIZED, Rig, wait_until
 
 ARN = "listener"
+BIG = bytes(range(250)) * 240  # within a stream's first window
 
 
 class Echo:
-    """A target that keeps what it saw. Paths: /…/Wait is answered never, /…/Head with its head alone."""
+    """A target that keeps what it saw. Paths: /…/Wait is answered never, /…/Head with its head alone, /…/Big with BIG."""
 
     def __init__(self, test, extra=()):
         self.seen, self.count, self.open, self.extra, self.resets, self.ended = [], 0, {}, list(extra), [], 0
@@ -57,6 +58,10 @@ class Echo:
             if fields[":path"].endswith("/Head"):
                 return wire.send_headers(stream, [("grpc-status", "0")], end=True)
             wire.send_headers(stream, [(":status", "200"), ("content-type", "application/grpc"), *self.extra])
+            if fields[":path"].endswith("/Big"):
+                for at in range(0, len(BIG), 15000):
+                    wire.send_data(stream, BIG[at:at + 15000])
+                return wire.send_headers(stream, [("grpc-status", "0")], end=True)
             wire.send_data(stream, h2wire.message(b"%d" % self.port))
             return wire.send_headers(stream, [("grpc-status", "0")], end=True)
         wire.send_headers(stream, [(":status", "200"), ("content-type", "text/plain"), *self.extra])
@@ -355,6 +360,25 @@ class AlbBehaviour(Rig):
         self.assertEqual(self.ask(wire).trailers["grpc-status"], "0")
         self.assertIsNone(wire.wait_for(lambda f: False, LIMIT_S)[-1], "closed")
         self.assertEqual(wire.goaways, [(2**31 - 1, 0), (3, 0)])
+
+    def test_a_client_that_reads_late_gets_its_last_answer_although_its_connection_has_drained(self):
+        self.serve(requests_max=1)
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # the answer waits on the balancer's side
+        sock.connect(("127.0.0.1", self.port))
+        wire = h2wire.Wire(sock)
+        wire.send_raw(h2wire.PREFACE + h2wire.settings_bytes({}))
+        wire.send_headers(1, h2wire.request_fields("/t.T/Big"), end=True)
+        for _ in range(90):  # longer than a client may take to answer GOAWAY, and than one who failed is waited for
+            time.sleep(0.1)
+            wire.send(PING, h2wire.ACK, 0, b"12345678")  # a socket closed too early would answer with a reset
+        frames = wire.wait_for(lambda f: f.stream == 1 and f.flags & END_STREAM)
+        self.assertIsNotNone(frames[-1], wire.error)
+        self.assertEqual(b"".join(f.payload for f in frames if f.type == DATA), BIG)
+        self.assertEqual(dict(frames[-1].headers), {"grpc-status": "0"})
+        self.assertIsNone(wire.wait_for(lambda f: False, LIMIT_S)[-1], "closed")
+        self.assertIsNone(wire.error)
 
     def test_a_grpc_client_loses_no_call_over_many_connection_ends(self):
         self.serve(requests_max=20)
