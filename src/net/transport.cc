@@ -14,8 +14,7 @@ namespace weir::net {
 
 namespace {
 constexpr size_t kRecordBytesMax = 16384;
-constexpr size_t kSealAheadBytes = 128u
-                                   << 10;  // sealed at a time: what may stand in raw_out_ beyond the socket
+constexpr size_t kSealAheadBytes = 128u << 10;  // sealed at a time: what may stand in raw_out_ beyond the socket
 }  // namespace
 
 Transport::Transport(BufferPool& buffers, int fd, std::shared_ptr<const TlsContext> tls, Sockets& sockets,

@@ -57,15 +57,15 @@ struct Exchange {
   uint32_t wheel_previous = UINT32_MAX;
   uint32_t wheel_next = UINT32_MAX;
   uint16_t wheel_slot = UINT16_MAX;
-  uint8_t attempts = 0;
-  bool is_grpc = false;
-  bool is_head = false;        // the method HEAD: a response without a body
-  bool request_ended = false;  // the client's END_STREAM came
-  bool responded = false;      // a response head went to the client
-  bool response_over = false;  // the response is complete here; bytes of it wait for the client's window
-  bool leaving = false;        // moves to another target: ends at the next message boundary
-  bool retried_by_policy = false;  // a target has seen it, and failed
-  uint8_t concerns = 0;        // what its group wants to know about it (Concern)
+  uint8_t attempts : 4 = 0;            // at most kAttemptsMax
+  bool is_grpc : 1 = false;
+  bool is_head : 1 = false;            // the method HEAD: a response without a body
+  bool response_over : 1 = false;      // the response is complete here; bytes of it wait for the client's window
+  bool retried_by_policy : 1 = false;  // a target has seen it, and failed
+  bool request_ended = false;          // the client's END_STREAM came
+  bool responded = false;              // a response head went to the client
+  bool leaving = false;                // moves to another target: ends at the next message boundary
+  uint8_t concerns = 0;                // what its group wants to know about it (Concern)
   TrackHandle track;           // of a stream that may be moved to another target
   uint64_t request_bytes = 0;
   uint64_t request_sent = 0;      // in this attempt
