@@ -197,7 +197,8 @@ bool Downstream::is_idle(TimePoint now) {
 void Downstream::tick(TimePoint now) {
   if (dead()) return;
   if (over_since_ != TimePoint{}) {
-    if (now - over_since_ > (connection_.failed() ? kLingerMax : kDrainedLingerMax)) retire();
+    Duration most = connection_.failed() || discarded() > kDrainedBytesMax ? kLingerMax : kDrainedLingerMax;
+    if (now - over_since_ > most) retire();
     return;
   }
   if (EndReason reason = overdue(now); reason != EndReason::None) return cut(reason);

@@ -77,6 +77,7 @@ void Peer::read_once() {
 void Peer::discard_input() {
   std::span<const uint8_t> bytes;
   net::Io io = transport_->read(worker_.scratch(), bytes);
+  discarded_ += bytes.size();
   if (io == net::Io::Closed || io == net::Io::Failed) retire();
 }
 

@@ -53,6 +53,7 @@ class Peer : public net::FdHandler, public http::h2::Sink {
   virtual bool before_read() { return true; }
   // flush() wrote everything and the connection has failed or is finished: close in order.
   void linger();
+  uint64_t discarded() const { return discarded_; }
   void retire();
 
   Worker& worker_;
@@ -76,8 +77,8 @@ class Peer : public net::FdHandler, public http::h2::Sink {
   http::h2::EndReason end_reason_ = http::h2::EndReason::None;
   bool dirty_ = false;
   bool dead_ = false;
+  uint64_t discarded_ = 0;  // bytes that came while it lingered
   bool lingering_ = false;
-  bool read_closed_ = false;
 };
 
 }  // namespace weir::proxy
