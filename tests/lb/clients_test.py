@@ -46,14 +46,18 @@ class Clients(Rig):
     def shares(self, result):
         return {name: counts["all"] for name, counts in result["tasks"].items()}
 
-    def check_spread(self, lb, rpcs, connections, tolerance):
+    def load(self, lb, rpcs, connections):
+        """The share of each of the four targets in a load of which nothing failed."""
         result = run_chat_client(self, lb.port, "load", "--rpcs", str(rpcs), "--connections", str(connections),
                                  "--concurrency", "64")
         self.assertEqual(result["failed"], 0)
         shares = self.shares(result)
         self.assertEqual(sum(shares.values()), rpcs)
         self.assertEqual(len(shares), 4)
-        for name, count in shares.items():
+        return shares
+
+    def check_spread(self, lb, rpcs, connections, tolerance):
+        for name, count in self.load(lb, rpcs, connections).items():
             self.assertAlmostEqual(count, rpcs / 4, delta=rpcs / 4 * tolerance, msg=name)
 
     def test_ten_thousand_rpcs_on_one_connection_spread_within_one_percent(self):
@@ -64,10 +68,13 @@ class Clients(Rig):
         lb = self.balancer([s.port for s in self.chat_servers(4)], "--workers", "2")
         self.check_spread(lb, 10000, 64, 0.02)
 
-    def test_least_outstanding_requests_serves_everyone(self):
+    def test_least_outstanding_requests_starves_nobody(self):
+        # How much each target gets follows how fast it answers, which the machine decides here; the exact placement of
+        # streams that stay open is in balancing_test.
         lb = self.balancer([s.port for s in self.chat_servers(4)], "--workers", "2", "--algorithm",
                            "least_outstanding_requests")
-        self.check_spread(lb, 10000, 16, 0.10)
+        for name, count in self.load(lb, 10000, 16).items():
+            self.assertGreater(count, 250, name)
 
     def test_a_killed_target_fails_only_the_streams_it_had_and_only_as_unavailable(self):
         servers = self.chat_servers(4)
