@@ -106,6 +106,12 @@ void Network::shutdown_write(int fd) {
   schedule({Event::Kind::Fin, e.wire, 1 - e.side, {}, 0});
 }
 
+size_t Network::unacknowledged(int fd) {
+  const End& e = end(fd);
+  const Half& half = e.wire->to[1 - e.side];
+  return half.over ? 0 : half.bytes - half.unread();
+}
+
 // Bytes that nobody read make close() a reset.
 void Network::close(int fd) {
   const End e = end(fd);

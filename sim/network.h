@@ -43,6 +43,7 @@ class Network final : public net::Sockets {
   int connect(const sockaddr_storage& address, socklen_t size) override;
   int connect_error(int fd) override;
   void shutdown_write(int fd) override;
+  size_t unacknowledged(int fd) override;
   void close(int fd) override;
 
   // --- what the world adds -----------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ class UncountedSockets final : public net::Sockets {
     return real_.connect_error(fd);
   }
   void shutdown_write(int fd) override { real_.shutdown_write(fd); }
+  size_t unacknowledged(int fd) override { return real_.unacknowledged(fd); }
   void close(int fd) override { real_.close(fd); }
 
  private:

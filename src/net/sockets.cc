@@ -1,7 +1,9 @@
 #include "net/sockets.h"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -46,6 +48,10 @@ class SystemSockets final : public Sockets {
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
   }
   void shutdown_write(int fd) override { ::shutdown(fd, SHUT_WR); }
+  size_t unacknowledged(int fd) override {
+    int bytes = 0;
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<size_t>(bytes) : 0;
+  }
   void close(int fd) override { ::close(fd); }
 };
 

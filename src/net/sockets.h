@@ -25,6 +25,8 @@ class Sockets {
   // SO_ERROR: 0 when the socket is connected, else the positive errno.
   virtual int connect_error(int fd) = 0;
   virtual void shutdown_write(int fd) = 0;
+  // SIOCOUTQ (tcp(7)): the bytes sent, and an end of them, that the peer's kernel has not acknowledged.
+  virtual size_t unacknowledged(int fd) = 0;
   virtual void close(int fd) = 0;
 };
 

@@ -52,6 +52,8 @@ class Transport {
   uint64_t bytes_written() const { return bytes_written_; }
   // TLS: close_notify; both: no more bytes from us.
   void shutdown_write();
+  // Sent, but perhaps not with the peer's kernel yet: closing may lose it.
+  bool in_flight() const { return sockets_.unacknowledged(fd_) > 0; }
 
   int fd() const { return fd_; }
   bool tls() const { return ssl_ != nullptr; }

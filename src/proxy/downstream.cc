@@ -194,11 +194,16 @@ bool Downstream::is_idle(TimePoint now) {
   return now - since >= std::chrono::milliseconds(snapshot.idle_timeout_ms);
 }
 
+Duration Downstream::linger_limit() const {
+  if (connection_.failed() || discarded() > kDrainedBytesMax) return kLingerMax;
+  // The end of the load balancer waits for bytes, not for a client that has them all and does not close.
+  return worker_.shutting_down() && !transport_->in_flight() ? kLingerMax : kDrainedLingerMax;
+}
+
 void Downstream::tick(TimePoint now) {
   if (dead()) return;
   if (over_since_ != TimePoint{}) {
-    Duration most = connection_.failed() || discarded() > kDrainedBytesMax ? kLingerMax : kDrainedLingerMax;
-    if (now - over_since_ > most) retire();
+    if (now - over_since_ > linger_limit()) retire();
     return;
   }
   if (EndReason reason = overdue(now); reason != EndReason::None) return cut(reason);

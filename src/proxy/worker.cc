@@ -71,6 +71,7 @@ void Worker::add_client(int fd, ClientAddress client, const std::string& listene
 }
 
 void Worker::drain_all() {
+  shutting_down_ = true;
   downstreams_.for_each([](Handle<Downstream>, Downstream& d) { d.drain(); });
 }
 

@@ -112,7 +112,8 @@ class Worker {
 
   // --- connections (worker.cc) ----------------------------------------------------------------------------
   void add_client(int fd, ClientAddress client, const std::string& listener_arn);
-  void drain_all();  // GOAWAY to every client
+  void drain_all();  // the load balancer ends: GOAWAY to every client
+  bool shutting_down() const { return shutting_down_; }
   size_t client_count() const { return downstreams_.size(); }
   size_t stream_count() const { return exchanges_.size(); }
   WorkerRecords records() const {
@@ -315,6 +316,7 @@ class Worker {
   std::vector<std::unique_ptr<StreamScan>> scans_;
   RateSamples rates_;
   TimePoint frames_dumped_{};
+  bool shutting_down_ = false;
 };
 
 }  // namespace weir::proxy

@@ -361,24 +361,46 @@ class AlbBehaviour(Rig):
         self.assertIsNone(wire.wait_for(lambda f: False, LIMIT_S)[-1], "closed")
         self.assertEqual(wire.goaways, [(2**31 - 1, 0), (3, 0)])
 
-    def test_a_client_that_reads_late_gets_its_last_answer_although_its_connection_has_drained(self):
-        self.serve(requests_max=1)
+    def client_that_reads_late(self, path):
         sock = socket.socket()
         self.addCleanup(sock.close)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # the answer waits on the balancer's side
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # an answer waits on the balancer's side
         sock.connect(("127.0.0.1", self.port))
         wire = h2wire.Wire(sock)
         wire.send_raw(h2wire.PREFACE + h2wire.settings_bytes({}))
-        wire.send_headers(1, h2wire.request_fields("/t.T/Big"), end=True)
+        wire.send_headers(1, h2wire.request_fields(path), end=True)
+        return wire
+
+    def wait_without_reading(self, wire):
         for _ in range(90):  # longer than a client may take to answer GOAWAY, and than one who failed is waited for
             time.sleep(0.1)
             wire.send(PING, h2wire.ACK, 0, b"12345678")  # a socket closed too early would answer with a reset
+
+    def check_big_answer(self, wire):
         frames = wire.wait_for(lambda f: f.stream == 1 and f.flags & END_STREAM)
         self.assertIsNotNone(frames[-1], wire.error)
         self.assertEqual(b"".join(f.payload for f in frames if f.type == DATA), BIG)
         self.assertEqual(dict(frames[-1].headers), {"grpc-status": "0"})
         self.assertIsNone(wire.wait_for(lambda f: False, LIMIT_S)[-1], "closed")
         self.assertIsNone(wire.error)
+
+    def test_a_client_that_reads_late_gets_its_last_answer_although_its_connection_has_drained(self):
+        self.serve(requests_max=1)
+        wire = self.client_that_reads_late("/t.T/Big")
+        self.wait_without_reading(wire)
+        self.check_big_answer(wire)
+
+    def test_the_end_of_the_balancer_waits_for_a_late_reader_but_not_for_one_that_has_everything(self):
+        self.serve()
+        late, done = self.client_that_reads_late("/t.T/Big"), self.client_that_reads_late("/t.T/Call")
+        time.sleep(0.5)  # both are answered
+        self.link.send(L.SHUTDOWN, L.record(struct.pack("<I", 600000)))
+        self.wait_without_reading(late)
+        self.assertIsNone(self.lb.poll(), "ended before its last answer was read")
+        self.check_big_answer(late)
+        late.close()
+        self.assertEqual(self.lb.wait(LIMIT_S), 0)
+        done.close()
 
     def test_a_grpc_client_loses_no_call_over_many_connection_ends(self):
         self.serve(requests_max=20)
