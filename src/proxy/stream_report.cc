@@ -53,10 +53,10 @@ std::vector<model::StreamRow> TopRows::take() {
   return rows;
 }
 
-void RateSamples::fill(uint32_t slot, uint32_t generation, TimePoint now, model::StreamRow& row) {
+void RateSamples::fill(uint32_t number, uint32_t generation, TimePoint now, model::StreamRow& row) {
   asked_ = now;
-  if (slot >= samples_.size()) samples_.resize(slot + slot / 2 + 64);
-  Sample& s = samples_[slot];
+  if (number >= samples_.size()) samples_.resize(number + number / 2 + 64);
+  Sample& s = samples_[number];
   bool fresh = s.generation != generation;  // not seen before: the mean over its life
   if (fresh) s = {generation, now - std::chrono::milliseconds(row.age_ms), 0, 0, 0, 0, 0, 0};
   Duration passed = now - s.at;

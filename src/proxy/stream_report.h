@@ -39,7 +39,7 @@ class TopRows {
 // Fills in the rates of a stream, by the slot and generation of its record.
 class RateSamples {
  public:
-  void fill(uint32_t slot, uint32_t generation, TimePoint now, model::StreamRow& row);
+  void fill(uint32_t number, uint32_t generation, TimePoint now, model::StreamRow& row);
   // Gives the memory back when nobody has asked for half a minute.
   void tick(TimePoint now);
 
@@ -63,7 +63,7 @@ struct StreamScan {
   model::StreamsRequest request;
   std::move_only_function<void(model::Streams)> done;
   TopRows rows;
-  uint32_t next = 0;  // slot
+  uint32_t next = 0;  // number of an exchange
   uint64_t open = 0;
 };
 

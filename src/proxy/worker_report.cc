@@ -29,9 +29,9 @@ void Worker::report_streams(const model::StreamsRequest& request, std::move_only
 
 void Worker::scan_slice() {
   StreamScan& scan = *scans_.front();
-  uint32_t end = std::min(exchanges_.slots(), scan.next + kSlotsPerTurn);
+  uint32_t end = std::min(exchanges_.numbers(), scan.next + kSlotsPerTurn);
   for (; scan.next < end; ++scan.next) {
-    ExchangeHandle handle = exchanges_.at(scan.next);
+    ExchangeHandle handle = exchanges_.numbered(scan.next);
     Exchange* e = exchanges_.resolve(handle);
     if (e == nullptr) continue;
     ++scan.open;
@@ -45,7 +45,7 @@ void Worker::scan_slice() {
                   row.client.find(filter) != std::string::npos || row.target.find(filter) != std::string::npos;
     if (wanted) scan.rows.add(value, std::move(row));
   }
-  if (scan.next < exchanges_.slots()) return loop_->post([this] { scan_slice(); });
+  if (scan.next < exchanges_.numbers()) return loop_->post([this] { scan_slice(); });
   std::unique_ptr<StreamScan> over = std::move(scans_.front());
   scans_.erase(scans_.begin());
   over->done({over->request.id, over->open, over->rows.take()});
@@ -63,7 +63,7 @@ void Worker::fill_numbers(Exchange& e, ExchangeHandle handle, model::StreamRow& 
   row.deadline_ms = e.deadline == TimePoint{} ? 0 : std::max<uint64_t>(1, ms(e.deadline - now()));
   row.attempts = e.attempts;
   row.is_grpc = e.is_grpc;
-  rates_.fill(handle.index, handle.generation, now(), row);
+  rates_.fill(exchanges_.number(handle.index), handle.generation, now(), row);
   fill_blocks(e, row);
 }
 
