@@ -27,10 +27,9 @@ class Loop final : public net::Loop {
  public:
   // `sockets`: the network, or something in front of it. Ready handlers are called in random order.
   Loop(const Clock& clock, Network& network, net::Sockets& sockets, Random random)
-      : net::Loop(sockets), clock_(clock), network_(network), random_(random), now_(clock.now()) {}
+      : net::Loop(now_, sockets), clock_(clock), network_(network), random_(random), now_(clock.now()) {}
   ~Loop() override;
 
-  TimePoint now() const override { return now_; }
   void watch(int fd, uint32_t events, net::FdHandler* handler) override;
   void rewatch(int fd, uint32_t events, net::FdHandler* handler) override;
   void unwatch(int fd, net::FdHandler* handler) override;

@@ -17,24 +17,24 @@ namespace weir::control {
 
 class ManualClock final : public Clock {
  public:
-  TimePoint now() const override { return TimePoint(offset_); }
+  TimePoint now() const override { return now_; }
+  const TimePoint& time() const { return now_; }
   int64_t unix_ms() const override {
-    return 1'763'850'000'000 + std::chrono::duration_cast<std::chrono::milliseconds>(offset_).count();
+    return 1'763'850'000'000 + std::chrono::duration_cast<std::chrono::milliseconds>(now_.time_since_epoch()).count();
   }
-  void advance(Duration d) { offset_ += d; }
+  void advance(Duration d) { now_ += d; }
 
  private:
-  Duration offset_ = std::chrono::hours(1);
+  TimePoint now_{std::chrono::hours(1)};
 };
 
 class ManualLoop final : public net::Loop {
  public:
-  explicit ManualLoop(const ManualClock& clock) : clock_(clock) {}
+  explicit ManualLoop(const ManualClock& clock) : Loop(clock.time()) {}
   ~ManualLoop() override {
     for (net::Timer* timer : timers_) loop_of(*timer) = nullptr;
   }
 
-  TimePoint now() const override { return clock_.now(); }
   void watch(int fd, uint32_t events, net::FdHandler* handler) override { watched_[fd] = {events, handler}; }
   void rewatch(int fd, uint32_t events, net::FdHandler* handler) override { watched_[fd] = {events, handler}; }
   void unwatch(int fd, net::FdHandler*) override { watched_.erase(fd); }
@@ -122,7 +122,6 @@ class ManualLoop final : public net::Loop {
     }
   }
 
-  const ManualClock& clock_;
   std::map<int, Watched> watched_;
   std::vector<net::Timer*> timers_;
   std::vector<std::function<void()>> hooks_;

@@ -16,7 +16,7 @@ namespace weir::net {
 
 class EpollLoop final : public Loop {
  public:
-  explicit EpollLoop(const Clock& clock) : clock_(clock), now_(clock.now()) {
+  explicit EpollLoop(const Clock& clock) : Loop(now_), clock_(clock), now_(clock.now()) {
     epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
     wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     WEIR_ASSERT(epoll_fd_ >= 0 && wake_fd_ >= 0);
@@ -30,8 +30,6 @@ class EpollLoop final : public Loop {
     close(wake_fd_);
     close(epoll_fd_);
   }
-
-  TimePoint now() const override { return now_; }
 
   void watch(int fd, uint32_t events, FdHandler* handler) override { control(EPOLL_CTL_ADD, fd, events, handler); }
   void rewatch(int fd, uint32_t events, FdHandler* handler) override {
