@@ -63,7 +63,7 @@ void Worker::start_exchange(Downstream& down, Handle<Downstream> down_handle, ht
   e.request_ended = event.end_stream;
   observer_.begun(e, action.priority);
   set_timers(e, handle, tokens & http::token_bit(Token::GrpcTimeout) ? event.list.find(Token::GrpcTimeout) : nullptr);
-  TargetHead head = build_request(down, event.list, tokens, {arena_, random_, unix_seconds_, runs_});
+  TargetHead head = build_request(down, event.list, tokens, {arena_, trace_ids_, unix_seconds_, runs_});
   observer_.head_made(e, head.fields.fields, head.trace);
   if (head.invalid_names != TargetHead::InvalidNames::None) [[unlikely]] observer_.invalid_names(head.invalid_names);
   keep_for_replay(e, down, head.fields);

@@ -37,15 +37,10 @@ std::string_view join(Arena& arena, std::initializer_list<std::string_view> part
 }
 
 // "Root=1-…"
-std::string_view trace_text(std::string_view key, const TraceId& id, Arena& arena) {
-  char* p = arena.allocate(key.size() + TraceId::kTextBytes);
-  std::memcpy(p, key.data(), key.size());
-  char* end = id.write(p + key.size());
-  return {p, static_cast<size_t>(end - p)};
-}
-
 std::string_view fresh_trace_id(std::string_view key, const HeadTools& tools) {
-  return trace_text(key, TraceId::fresh(tools.random, tools.unix_seconds), tools.arena);
+  char text[TraceId::kTextBytes];
+  tools.trace_ids.next(tools.unix_seconds).write(text);
+  return join(tools.arena, {key, {text, sizeof text}});
 }
 
 // The part of "Self=…;Root=…;CalledFrom=app" that begins with `key`; npos: there is none.
@@ -249,7 +244,7 @@ TargetHead build_request(Downstream& down, http::HeaderList& list, uint64_t toke
   HeadEditor editor(down.listener().head, tools, list.list_size);
   bool client_sent_for = (tokens & token_bit(Token::XForwardedFor)) != 0;
   if (list.run != nullptr && (list.run->tokens() & kOwnBits) != 0) list.unfold();
-  uint64_t loose = list.run == nullptr ? tokens : tokens & ~list.run->tokens();
+  uint64_t loose = list.loose_tokens;
   const auto* known = list.run == nullptr ? nullptr : &editor.rewritten(list.run);
   bool invalid = (known != nullptr && known->invalid_name) ||
                  ((loose & token_bit(Token::Other)) != 0 && has_invalid_name(list.fields));
@@ -261,9 +256,10 @@ TargetHead build_request(Downstream& down, http::HeaderList& list, uint64_t toke
   }
   TraceId trace;
   if ((tokens & token_bit(Token::XAmznTraceId)) == 0) {
-    trace = TraceId::fresh(tools.random, tools.unix_seconds);
-    list.fields.push_back(
-        {"x-amzn-trace-id", trace_text(kTraceRoot, trace, tools.arena), 0, Token::XAmznTraceId, false, true});
+    char* text = tools.arena.allocate(TraceIds::kRootBytes);
+    trace = tools.trace_ids.write_root(tools.unix_seconds, text);
+    const Field field{"x-amzn-trace-id", {text, TraceIds::kRootBytes}, 0, Token::XAmznTraceId, false, true};
+    list.fields.push_back(field);
   }
   http::HeaderRun* prefix = known == nullptr ? nullptr : known->to.get();
   return {{prefix, list.fields, down.forwarded(client_sent_for)},

@@ -13,7 +13,6 @@
 #include <string_view>
 
 #include "base/buffer.h"
-#include "base/random.h"
 #include "http/h2/connection.h"
 #include "http/header.h"
 #include "http/header_run.h"
@@ -88,7 +87,7 @@ class HeadRules {
 // What a head is made with, besides the client's connection.
 struct HeadTools {
   Arena& arena;  // holds what is made; lives until the end of the turn
-  Random& random;
+  TraceIds& trace_ids;
   uint32_t unix_seconds;
   http::HeaderRuns& runs;
 };

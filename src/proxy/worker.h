@@ -276,6 +276,7 @@ class Worker {
   WorkerOptions options_;
   const Clock& clock_;
   Random random_;
+  TraceIds trace_ids_;
   WorkerLoad& load_;
   WorkerEvents events_;
   std::unique_ptr<net::Loop> loop_;
