@@ -100,6 +100,48 @@ class Buffer {
   size_t tail_ = 0;
 };
 
+// Bytes that mostly are few: up to kInline of them stand in the object itself, more in the pool's storage.
+template <size_t kInline>
+class InlineBuffer {
+ public:
+  explicit InlineBuffer(BufferPool& pool) : more_(pool) {}
+
+  size_t size() const { return spilled_ ? more_.size() : size_; }
+  std::span<const uint8_t> bytes() const { return spilled_ ? more_.bytes() : std::span(inline_, size_); }
+  // As Buffer's.
+  uint8_t* reserve(size_t bytes) {
+    if (spilled_ || kInline - size_ < bytes) [[unlikely]] return reserve_more(bytes);
+    return inline_ + size_;
+  }
+  void commit(size_t bytes) {
+    if (spilled_) {
+      more_.commit(bytes);
+    } else {
+      size_ += static_cast<uint32_t>(bytes);
+    }
+  }
+  void append(std::span<const uint8_t> bytes) {
+    if (bytes.empty()) return;
+    std::memcpy(reserve(bytes.size()), bytes.data(), bytes.size());
+    commit(bytes.size());
+  }
+
+ private:
+  [[gnu::noinline]] uint8_t* reserve_more(size_t bytes) {
+    if (!spilled_) {
+      more_.reserve(size_ + bytes);
+      more_.append(inline_, size_);
+      spilled_ = true;
+    }
+    return more_.reserve(bytes);
+  }
+
+  Buffer more_;
+  uint32_t size_ = 0;  // of what stands in `inline_`
+  bool spilled_ = false;
+  uint8_t inline_[kInline];
+};
+
 // Memory of one turn: bump allocation, everything freed at once by reset(). Blocks are kept.
 class Arena {
  public:

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 namespace weir {
 namespace {
 
@@ -40,6 +42,23 @@ TEST(Buffer, GivesItsBlockBackWhenItIsEmptied) {
   buffer.append("hello", 5);
   EXPECT_EQ(pool.bytes_in_use(), 256u);
   buffer.consume(5);
+  EXPECT_EQ(pool.bytes_in_use(), 0u);
+}
+
+TEST(InlineBuffer, HoldsFewBytesItselfAndManyInThePool) {
+  BufferPool pool;
+  {
+    InlineBuffer<16> buffer(pool);
+    std::vector<uint8_t> expected;
+    for (uint8_t i = 0; i < 100; ++i) {
+      std::vector<uint8_t> part(i % 7, i);
+      buffer.append(part);
+      expected.insert(expected.end(), part.begin(), part.end());
+      ASSERT_EQ(std::vector<uint8_t>(buffer.bytes().begin(), buffer.bytes().end()), expected);
+      ASSERT_EQ(buffer.size(), expected.size());
+      ASSERT_EQ(pool.bytes_in_use() > 0, expected.size() > 16);
+    }
+  }
   EXPECT_EQ(pool.bytes_in_use(), 0u);
 }
 

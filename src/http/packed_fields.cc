@@ -15,10 +15,13 @@ struct Entry {
 };
 }  // namespace
 
-void pack_fields(std::span<const Field> fields, Buffer& out) {
+size_t packed_size(std::span<const Field> fields) {
   size_t bytes = 0;
   for (const Field& f : fields) bytes += sizeof(Entry) + f.name.size() + f.value.size();
-  uint8_t* p = out.reserve(bytes);
+  return bytes;
+}
+
+void write_packed(std::span<const Field> fields, uint8_t* p) {
   for (const Field& f : fields) {
     Entry entry{static_cast<uint32_t>(f.name.size()), static_cast<uint32_t>(f.value.size()), f.hash, f.token,
                 f.never_indexed, f.unique};
@@ -29,7 +32,6 @@ void pack_fields(std::span<const Field> fields, Buffer& out) {
     if (!f.value.empty()) std::memcpy(p, f.value.data(), f.value.size());
     p += f.value.size();
   }
-  out.commit(bytes);
 }
 
 void unpack_fields(std::span<const uint8_t> packed, std::vector<Field>& out) {

@@ -29,10 +29,11 @@ class Upstream;
 
 // A request that may have to be sent again: its head (packed fields) and the body bytes so far. Held until
 // the response begins, at most kReplayBytesMax.
+inline constexpr size_t kReplayInlineBytes = 256;  // a small request takes no storage besides
 struct Replay {
   explicit Replay(BufferPool& pool) : bytes(pool) {}
   http::HeaderRunRef prefix, suffix;  // of the head, around the packed fields
-  Buffer bytes;
+  InlineBuffer<kReplayInlineBytes> bytes;
   uint32_t head_bytes = 0;
   bool end_stream = false;
   // Retries that the group's policy asked for.
