@@ -83,7 +83,6 @@ struct Connection {
 
 bool Connection::decode_block(const std::vector<uint8_t>& block) {
   arena.reset();
-  list.clear();
   bool taken = wide.decode(block, arena, list, &runs);
   run = HeaderRunRef(list.run);
   behind_run = list.fields;
@@ -106,7 +105,6 @@ bool Connection::decode_block(const std::vector<uint8_t>& block) {
 }
 
 void Connection::check_limits(const std::vector<uint8_t>& block) {
-  small.clear();
   CHECK(tight.decode(block, arena, small));
   CHECK(tight.table_bytes_used() == wide.table_bytes_used());
   CHECK(small.fields.size() <= kTight.fields_max);
@@ -124,9 +122,7 @@ void Connection::check_limits(const std::vector<uint8_t>& block) {
 
 void Connection::forward() {
   out.rewind();
-  encoder.begin_block(out);
-  if (run) encoder.encode(*run, out);
-  encoder.encode(behind_run, out);
+  encoder.encode(run.get(), behind_run, nullptr, out);
   again.clear();
   CHECK(behind.decode(out.bytes(), arena, again));
   CHECK(again.malformed == list.malformed && again.fields.size() == list.fields.size());

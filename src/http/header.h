@@ -50,21 +50,28 @@ class HeaderRun;
 struct HeaderList {
   HeaderRun* run = nullptr;  // the fields that come first; nullptr: they stand in `fields`, too
   std::vector<Field> fields;
+  uint64_t loose_tokens = 0; // token_bit() of every field in `fields`, as they were decoded
   size_t list_size = 0;      // RFC 9113 §6.5.2: names + values + 32 per field
   bool too_large = false;    // over the limit: the rest was decoded (table state is right) but dropped
   bool malformed = false;    // RFC 9113 §8.2.1: a name or value with forbidden characters
   void clear() {
     fields.clear();
     run = nullptr;
+    loose_tokens = 0;
     list_size = 0;
     too_large = malformed = false;
+  }
+  // As the next one of a block.
+  void add(const Field& field) {
+    fields.push_back(field);  // of an lvalue: its fast path is inlined, that of emplace_back() is not
+    loose_tokens |= token_bit(field.token);
   }
   // Puts the run's fields in front of the others, so that they may be changed.
   void unfold();
   size_t size() const;
   template <class F>
   void for_each(F&& f) const;  // f(field), in order
-  uint64_t tokens() const;  // token_bit() of every field
+  uint64_t tokens() const;  // token_bit() of every field, as they were decoded
   const Field* find(Token token) const;  // the first one; not for Token::Other
 };
 

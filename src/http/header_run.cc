@@ -34,6 +34,8 @@ HeaderRun::HeaderRun(std::span<const Field> fields, uint32_t hash)
     response_.add(f);
     good_as_trailers_ = good_as_trailers_ && good_in_trailers(f);
   }
+  good_as_request_ = request_.complete();
+  good_as_response_ = response_.complete();
 }
 
 HeaderRunRef HeaderRuns::intern(std::span<const Field> fields) {

@@ -34,6 +34,9 @@ class HeaderRun {
   // The checks of message_rules.h as they stand behind the run's last field.
   const RequestCheck& request() const { return request_; }
   const ResponseCheck& response() const { return response_; }
+  // That of a message of this run alone; nullptr: it would be malformed.
+  const MessageHead* head_of_request() const { return good_as_request_ ? &request_.head : nullptr; }
+  const MessageHead* head_of_response() const { return good_as_response_ ? &response_.head : nullptr; }
   bool good_as_trailers() const { return good_as_trailers_; }
   // A number that the owner of the runs keeps with this one: what it found out about these fields. 0 at first.
   uint64_t note() const { return note_; }
@@ -48,7 +51,7 @@ class HeaderRun {
   uint32_t list_size_ = 0;
   uint64_t tokens_ = 0;
   std::array<uint8_t, static_cast<size_t>(Token::Other)> places_{};  // of the first field with the token, from 1
-  bool good_as_trailers_;
+  bool good_as_request_, good_as_response_, good_as_trailers_;
   RequestCheck request_;
   ResponseCheck response_;
   std::unique_ptr<Field[]> fields_;
@@ -78,14 +81,11 @@ void HeaderList::for_each(F&& f) const {
 inline void HeaderList::unfold() {
   if (run == nullptr) return;
   fields.insert(fields.begin(), run->fields().begin(), run->fields().end());
+  loose_tokens |= run->tokens();
   run = nullptr;
 }
 
-inline uint64_t HeaderList::tokens() const {
-  uint64_t bits = run != nullptr ? run->tokens() : 0;
-  for (const Field& f : fields) bits |= token_bit(f.token);
-  return bits;
-}
+inline uint64_t HeaderList::tokens() const { return run != nullptr ? loose_tokens | run->tokens() : loose_tokens; }
 
 // A counted reference; not for several threads.
 class HeaderRunRef {

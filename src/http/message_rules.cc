@@ -43,6 +43,23 @@ bool check_regular(const Field& f, MessageHead& out) {
 // One of those that check_regular() looks at.
 bool is_restricted(const Field& f) { return f.token >= Token::Connection && f.token <= Token::ContentLength; }
 
+// Whether a check of what stands before these fields says all about them, too.
+bool all_unrestricted(std::span<const Field> fields) {
+  for (const Field& f : fields) {
+    if (f.token <= Token::ContentLength || (f.token == Token::Other && is_pseudo_name(f))) return false;
+  }
+  return true;
+}
+
+// From the check of the list's run on.
+template <class Check>
+const MessageHead* check(const HeaderList& list, const Check* of_run) {
+  static thread_local Check check;
+  check = of_run != nullptr ? *of_run : Check{};
+  for (const Field& f : list.fields) check.add(f);
+  return check.complete() ? &check.head : nullptr;
+}
+
 bool take_status(const Field& f, MessageHead& out) {
   if (f.token != Token::Status || out.status != 0 || f.value.size() != 3) return false;
   for (char c : f.value) {
@@ -130,18 +147,14 @@ bool good_in_trailers(const Field& f) {
   return !is_pseudo_name(f) && (f.token == Token::ContentLength || !is_restricted(f) || check_regular(f, unused));
 }
 
-bool check_request(const HeaderList& list, MessageHead& out) {
-  RequestCheck check = list.run != nullptr ? list.run->request() : RequestCheck{};
-  for (const Field& f : list.fields) check.add(f);
-  out = check.head;
-  return check.complete();
+const MessageHead* check_request(const HeaderList& list) {
+  if (list.run != nullptr && all_unrestricted(list.fields)) return list.run->head_of_request();
+  return check(list, list.run != nullptr ? &list.run->request() : nullptr);
 }
 
-bool check_response(const HeaderList& list, MessageHead& out) {
-  ResponseCheck check = list.run != nullptr ? list.run->response() : ResponseCheck{};
-  for (const Field& f : list.fields) check.add(f);
-  out = check.head;
-  return check.good && check.head.status != 0;
+const MessageHead* check_response(const HeaderList& list) {
+  if (list.run != nullptr && all_unrestricted(list.fields)) return list.run->head_of_response();
+  return check(list, list.run != nullptr ? &list.run->response() : nullptr);
 }
 
 bool check_trailers(const HeaderList& list) {

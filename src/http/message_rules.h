@@ -29,14 +29,16 @@ struct ResponseCheck {
   bool regular = false;
   bool good = true;
   void add(const Field& field);
+  bool complete() const { return good && head.status != 0; }
 };
 
 // §8.3.1: pseudo-header fields first, each once, :method, :scheme and :path present, :path not empty and starting
 // with '/' (or "*") without blanks, control characters and '#', no userinfo in :authority; no connection-specific
-// fields (§8.2.2), te only "trailers". CONNECT is refused.
-bool check_request(const HeaderList& list, MessageHead& out);
+// fields (§8.2.2), te only "trailers". CONNECT is refused. Returns the head, which stands until
+// the list changes or the thread checks another; nullptr: it is malformed.
+const MessageHead* check_request(const HeaderList& list);
 // §8.3.2: exactly one :status of three digits, first.
-bool check_response(const HeaderList& list, MessageHead& out);
+const MessageHead* check_response(const HeaderList& list);
 // Whether a field may stand in trailers (§8.1: no pseudo-header fields).
 bool good_in_trailers(const Field& field);
 bool check_trailers(const HeaderList& list);

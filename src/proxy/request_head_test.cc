@@ -18,7 +18,7 @@ class RefusalTest : public testing::Test {
     head_.path = "/a.B/C";
   }
   void add(std::string_view name, std::string_view value) {
-    list_.fields.push_back({name, value, 0, http::token_of(name), false});
+    list_.add({name, value, 0, http::token_of(name), false});
     list_.list_size += name.size() + value.size() + 32;
   }
   // The status of the refusal, 0 for none; the quick look must not miss one.

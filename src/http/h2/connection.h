@@ -204,10 +204,12 @@ class Connection {
   Status on_data_frame(FrameHeader h, const uint8_t* payload);
   Status on_headers_frame(const FrameHeader& h, const uint8_t* payload);
   Status on_continuation_frame(const FrameHeader& h, const uint8_t* payload);
-  Status on_header_block(std::span<const uint8_t> block);
-  Status take_header_block(std::span<const uint8_t> block);
-  Status deliver_headers(Stream* s, StreamHandle handle, bool end_stream);
-  Status new_peer_stream(uint32_t id, StreamHandle& out);
+  Status on_header_block(const FrameHeader& h, std::span<const uint8_t> block);
+  Status take_header_block(const FrameHeader& h, std::span<const uint8_t> block);
+  Status deliver_headers(Stream& s, StreamHandle handle, bool end_stream);
+  bool may_open(uint32_t id) const;
+  std::pair<StreamHandle, Stream*> open_peer_stream(uint32_t id);
+  Status refuse_peer_stream(uint32_t id);
   Status on_rst_frame(const FrameHeader& h, const uint8_t* payload);
   Status on_priority_frame(const FrameHeader& h, const uint8_t* payload);
   Status on_window_update_frame(const FrameHeader& h, const uint8_t* payload);
@@ -245,6 +247,7 @@ class Connection {
     write_u32(p + kFrameHeaderBytes, value);
     output_.commit(kFrameHeaderBytes + 4);
   }
+  void cut_header_block(uint32_t id, size_t start, uint8_t end_flag);
   void write_header_frames(uint32_t id, const OutgoingHeaders& fields, bool end_stream);
   size_t send_data_slowly(StreamHandle stream, std::span<const uint8_t> bytes, bool end_stream);
   void write_data_frame(Stream& s, const uint8_t* bytes, size_t size, bool end_stream);

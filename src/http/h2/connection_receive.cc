@@ -1,5 +1,6 @@
 // Bytes from the peer: framing, header blocks, DATA, RST_STREAM, WINDOW_UPDATE.
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.h"
 #include "http/h2/connection.h"
@@ -96,6 +97,13 @@ size_t Connection::consume_preface(std::span<const uint8_t> bytes, Status& statu
   return {};
 }
 
+namespace {
+// HEADERS with all its block in it and nothing else.
+bool is_whole_block(const FrameHeader& h) {
+  return h.type == FrameType::Headers && (h.flags & ~kFlagEndStream) == kFlagEndHeaders && h.stream_id != 0;
+}
+}  // namespace
+
 // Returns the bytes of the whole frames it handled.
 size_t Connection::parse_frames(std::span<const uint8_t> bytes, Status& status) {
   const uint8_t* at = bytes.data();
@@ -109,7 +117,14 @@ size_t Connection::parse_frames(std::span<const uint8_t> bytes, Status& status) 
     }
     if (static_cast<size_t>(end - payload) < h.length) break;
     trace_received(at);
-    Status good = h.type == FrameType::Data && may_carry_data() ? on_data_frame(h, payload) : on_frame(h, payload);
+    Status good;
+    if (may_carry_data() && h.type == FrameType::Data) {
+      good = on_data_frame(h, payload);
+    } else if (may_carry_data() && is_whole_block(h)) {
+      good = on_header_block(h, {payload, h.length});
+    } else {
+      good = on_frame(h, payload);
+    }
     at = payload + h.length;
     if (!good || failed_) [[unlikely]] {
       status = good;
@@ -153,7 +168,6 @@ Connection::Status Connection::on_headers_frame(const FrameHeader& h, const uint
     pad = *payload++;
     --size;
   }
-  block_head_ = h;
   if (h.flags & kFlagPriority) {
     if (size < 5) return error_of(ErrorCode::FrameSizeError, "HEADERS too short for its flags");
     // RFC 9113 §5.3.2 deprecates priorities; the self-dependency of RFC 7540 §5.3.1 is still an error.
@@ -165,7 +179,8 @@ Connection::Status Connection::on_headers_frame(const FrameHeader& h, const uint
   }
   if (pad > size) return error_of(ErrorCode::ProtocolError, "padding longer than the frame");
   size -= pad;
-  if (h.flags & kFlagEndHeaders) return on_header_block({payload, size});
+  if (h.flags & kFlagEndHeaders) return on_header_block(h, {payload, size});
+  block_head_ = h;
   continuations_ = 0;
   partial_since_ = now_;
   header_block_.append(payload, size);
@@ -185,46 +200,58 @@ Connection::Status Connection::on_continuation_frame(const FrameHeader& h, const
   }
   header_block_.append(payload, h.length);
   if (!(h.flags & kFlagEndHeaders)) return {};
-  Status status = on_header_block(header_block_.bytes());
+  Status status = on_header_block(std::exchange(block_head_, {}), header_block_.bytes());
   header_block_.release();
   return status;
 }
 
 // A list of some bytes may decode to the largest allowed, and a turn has room for thousands of them: none stays.
-Connection::Status Connection::on_header_block(std::span<const uint8_t> block) {
+Connection::Status Connection::on_header_block(const FrameHeader& h, std::span<const uint8_t> block) {
   Arena::Mark mark = shared_.arena.mark();
-  Status status = take_header_block(block);
+  Status status = take_header_block(h, block);
   shared_.arena.rewind(mark);
   return status;
 }
 
-Connection::Status Connection::take_header_block(std::span<const uint8_t> block) {
-  FrameHeader h = block_head_;
-  block_head_ = {};
+[[gnu::always_inline]] inline Connection::Status Connection::take_header_block(const FrameHeader& h,
+                                                                               std::span<const uint8_t> block) {
   HeaderList& list = shared_.headers;
-  list.clear();
   // The block is decoded whatever becomes of the stream: the table is the connection's.
   if (!decoder_.decode(block, shared_.arena, list, shared_.runs)) {
     return error_of(ErrorCode::CompressionError, "header block does not decode");
   }
   bool end = h.flags & kFlagEndStream;
-  uint32_t index = table_.find(h.stream_id);
-  StreamHandle handle;
-  if (index != UINT32_MAX) {
-    handle = shared_.streams.at(index);
-    Stream& s = *shared_.streams.resolve(handle);
-    if (!s.may_receive()) return stream_error(handle, s, ErrorCode::StreamClosed);
-  } else if (options_.role == Role::Server) {
-    if (Status status = new_peer_stream(h.stream_id, handle); !status) return status;
-  } else {
+  std::pair<StreamHandle, Stream*> found;
+  if (uint32_t index = table_.find(h.stream_id); index != UINT32_MAX) {
+    found = shared_.streams.in_use(index);
+    if (!found.second->may_receive()) return stream_error(found.first, *found.second, ErrorCode::StreamClosed);
+  } else if (options_.role == Role::Client) {
     if (is_idle(h.stream_id)) return error_of(ErrorCode::ProtocolError, "HEADERS on an idle stream");
     return closed_stream(h.stream_id);
+  } else if (may_open(h.stream_id)) [[likely]] {
+    found = open_peer_stream(h.stream_id);
+  } else {
+    return refuse_peer_stream(h.stream_id);
   }
-  Stream* s = shared_.streams.resolve(handle);
-  return s == nullptr ? Status{} : deliver_headers(s, handle, end);
+  return deliver_headers(*found.second, found.first, end);
 }
 
-Connection::Status Connection::new_peer_stream(uint32_t id, StreamHandle& out) {
+// The client may open this stream now. After the final GOAWAY none: so that its client may safely send it elsewhere.
+bool Connection::may_open(uint32_t id) const {
+  return id % 2 == 1 && id > last_peer_id_ && !goaway_final_ && table_.size() < options_.max_concurrent_streams;
+}
+
+std::pair<StreamHandle, Stream*> Connection::open_peer_stream(uint32_t id) {
+  last_peer_id_ = last_accepted_id_ = id;
+  auto [handle, s] = shared_.streams.make();
+  s.id = id;
+  s.send_window = static_cast<int32_t>(peer_initial_window_);
+  s.receive_window = new_receive_window();
+  table_.insert(id, handle.index);
+  return {handle, &s};
+}
+
+Connection::Status Connection::refuse_peer_stream(uint32_t id) {
   if (id % 2 == 0) return error_of(ErrorCode::ProtocolError, "stream id with the parity of a server");
   if (id <= last_peer_id_) {
     // Among the resets that we no longer remember this stream may be one: then its late trailers are no error.
@@ -234,55 +261,48 @@ Connection::Status Connection::new_peer_stream(uint32_t id, StreamHandle& out) {
     return closed_stream(id);
   }
   last_peer_id_ = id;
-  // After the final GOAWAY a stream is refused too, so that its client may safely send it elsewhere.
-  if (goaway_final_ || table_.size() >= options_.max_concurrent_streams) {
-    tally_.add(Event::StreamRefused);
-    send_rst(id, ErrorCode::RefusedStream);
-    if (resets_.spend(1, now_)) return {};
-    return flood(EndReason::RefusedStreamFlood, "too many refused streams");
-  }
-  last_accepted_id_ = id;
-  out = shared_.streams.emplace();
-  Stream& s = *shared_.streams.resolve(out);
-  s.id = id;
-  s.send_window = static_cast<int32_t>(peer_initial_window_);
-  s.receive_window = new_receive_window();
-  table_.insert(id, out.index);
-  return {};
+  tally_.add(Event::StreamRefused);
+  send_rst(id, ErrorCode::RefusedStream);
+  if (resets_.spend(1, now_)) return {};
+  return flood(EndReason::RefusedStreamFlood, "too many refused streams");
 }
 
-Connection::Status Connection::deliver_headers(Stream* s, StreamHandle handle, bool end_stream) {
+Connection::Status Connection::deliver_headers(Stream& s, StreamHandle handle, bool end_stream) {
+  static const MessageHead kNoHead;
   HeaderList& list = shared_.headers;
-  MessageHead head;
-  auto kind = s->head_received ? HeadersEvent::Kind::Trailers : HeadersEvent::Kind::Head;
+  const MessageHead* head = &kNoHead;
+  auto kind = s.head_received ? HeadersEvent::Kind::Trailers : HeadersEvent::Kind::Head;
   bool good = !list.malformed;
   if (kind == HeadersEvent::Kind::Trailers) {
     good = good && end_stream && !list.too_large && check_trailers(list);
-    if (s->content_left > 0) good = false;
+    if (s.content_left > 0) good = false;
   } else if (!list.too_large) {
-    good = good && (options_.role == Role::Server ? check_request(list, head) : check_response(list, head));
-    if (good && options_.role == Role::Client && head.status < 200) {
+    if (good) {
+      head = options_.role == Role::Server ? check_request(list) : check_response(list);
+      good = head != nullptr;
+    }
+    if (good && options_.role == Role::Client && head->status < 200) {
       kind = HeadersEvent::Kind::Informational;
-      good = !end_stream && head.status != 101;
+      good = !end_stream && head->status != 101;
     }
   }
   if (good && kind == HeadersEvent::Kind::Head) {
-    bool bodiless = head.status == 204 || head.status == 304 || s->expects_no_body;
-    s->content_left = bodiless ? -1 : head.content_length;
-    good = !(end_stream && s->content_left > 0);
-    s->head_received = good;
+    bool bodiless = head->status == 204 || head->status == 304 || s.expects_no_body;
+    s.content_left = bodiless ? -1 : head->content_length;
+    good = !(end_stream && s.content_left > 0);
+    s.head_received = good;
   }
   if (list.too_large) tally_.add(Event::HeaderListTooLarge);
   if (!good) {
     tally_.add(Event::MalformedHead);
-    return stream_error(handle, *s, ErrorCode::ProtocolError);
+    return stream_error(handle, s, ErrorCode::ProtocolError);
   }
   if (kind == HeadersEvent::Kind::Informational) {
     tally_.add(Event::InformationalReceived);
     if (!spend_control(1)) return flood(EndReason::InformationalFlood, "too many informational responses");
   }
-  if (end_stream) s->state = next_state(s->state, StreamEvent::RemoteEnd);
-  sink_.on_headers(handle, *s, HeadersEvent{kind, list, head, end_stream});
+  if (end_stream) s.state = next_state(s.state, StreamEvent::RemoteEnd);
+  sink_.on_headers(handle, s, HeadersEvent{kind, list, *head, end_stream});
   if (!end_stream) return {};
   if (Stream* still = shared_.streams.resolve(handle)) remote_end(handle, *still);
   return {};

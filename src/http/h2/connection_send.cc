@@ -76,8 +76,7 @@ bool Connection::can_open_stream() const {
 StreamHandle Connection::open_stream(uint64_t user) {
   WEIR_ASSERT(options_.role == Role::Client);
   if (!can_open_stream()) return {};
-  StreamHandle handle = shared_.streams.emplace();
-  Stream& s = *shared_.streams.resolve(handle);
+  auto [handle, s] = shared_.streams.make();
   s.id = next_local_id_;
   next_local_id_ += 2;
   s.user = user;
@@ -85,6 +84,20 @@ StreamHandle Connection::open_stream(uint64_t user) {
   s.receive_window = new_receive_window();
   table_.insert(s.id, handle.index);
   return handle;
+}
+
+[[gnu::always_inline]] inline void Connection::write_header_frames(uint32_t id, const OutgoingHeaders& fields,
+                                                                   bool end_stream) {
+  size_t start = output_.size();
+  output_.reserve(kFrameHeaderBytes);
+  output_.commit(kFrameHeaderBytes);
+  encoder_.encode(fields.prefix, fields.fields, fields.suffix, output_);
+  size_t length = output_.size() - start - kFrameHeaderBytes;
+  uint8_t end_flag = end_stream ? kFlagEndStream : uint8_t{0};
+  if (length > kFrameBytesMax) [[unlikely]] return cut_header_block(id, start, end_flag);
+  FrameHeader h{static_cast<uint32_t>(length), FrameType::Headers, static_cast<uint8_t>(kFlagEndHeaders | end_flag),
+                id};
+  write_header(output_.data() + start, h);
 }
 
 void Connection::send_headers(StreamHandle handle, const OutgoingHeaders& fields, bool end_stream) {
@@ -105,23 +118,8 @@ void Connection::send_headers(StreamHandle handle, const OutgoingHeaders& fields
   if (end_stream) local_end(handle, *s);
 }
 
-void Connection::write_header_frames(uint32_t id, const OutgoingHeaders& fields, bool end_stream) {
-  size_t start = output_.size();
-  output_.reserve(kFrameHeaderBytes);
-  output_.commit(kFrameHeaderBytes);
-  encoder_.begin_block(output_);
-  if (fields.prefix != nullptr) encoder_.encode(*fields.prefix, output_);
-  encoder_.encode(fields.fields, output_);
-  if (fields.suffix != nullptr) encoder_.encode(*fields.suffix, output_);
-  size_t length = output_.size() - start - kFrameHeaderBytes;
-  uint8_t end_flag = end_stream ? kFlagEndStream : uint8_t{0};
-  if (length <= kFrameBytesMax) {
-    FrameHeader h{static_cast<uint32_t>(length), FrameType::Headers, static_cast<uint8_t>(kFlagEndHeaders | end_flag),
-                  id};
-    write_header(output_.data() + start, h);
-    return;
-  }
-  // Rare: the block is cut into HEADERS and CONTINUATION frames behind the bytes already queued.
+// The block that stands in the output behind room for a frame header becomes HEADERS and CONTINUATION frames.
+void Connection::cut_header_block(uint32_t id, size_t start, uint8_t end_flag) {
   std::vector<uint8_t> block(output_.data() + start + kFrameHeaderBytes, output_.data() + output_.size());
   output_.truncate(start);
   for (size_t at = 0; at < block.size(); at += kFrameBytesMax) {

@@ -27,7 +27,7 @@ class HpackDecoder {
   HpackDecoder(const HpackDecoder&) = delete;
   HpackDecoder& operator=(const HpackDecoder&) = delete;
 
-  // Decodes one complete block (all fragments joined) and appends its fields to `out` in order.
+  // Decodes one complete block (all fragments joined); `out` becomes the list of its fields, in order.
   // Returns false on a compression error (RFC 7541): the connection must end with COMPRESSION_ERROR.
   // Character rules are checked once per literal and remembered for entries of the dynamic table; a
   // breach sets out.malformed and decoding goes on. Over a limit out.too_large is set, the table stays
@@ -57,7 +57,10 @@ class HpackEncoder {
   // are written at the start of the next block.
   void set_peer_table_bytes(uint32_t bytes);
 
-  // Call once at the start of each block, before its fields.
+  // Appends a block: the fields of `prefix`, `fields` and those of `suffix`; the runs are optional. What a run was
+  // written as is remembered as long as the table does not change.
+  void encode(HeaderRun* prefix, std::span<const Field> fields, HeaderRun* suffix, Buffer& out);
+  // The same in steps: call once at the start of each block, before its fields.
   void begin_block(Buffer& out);
   // Appends one field. Indexed when it stands in the static or dynamic table; put into the dynamic table
   // when the same name and value were seen before on this connection (so that per-request values never
@@ -65,13 +68,12 @@ class HpackEncoder {
   // hash 0 is hashed here.
   void encode(const Field& field, Buffer& out) { encode(std::span(&field, 1), out); }
   void encode(std::span<const Field> fields, Buffer& out);
-  // The same for a run; its bytes are remembered as long as the table does not change.
-  void encode(HeaderRun& run, Buffer& out);
 
   uint32_t table_bytes_used() const;
 
  private:
   struct Table;
+  void announce_size(Buffer& out);
   std::unique_ptr<Table> table_;
   uint32_t peer_table_bytes_ = 4096;
   uint32_t pending_min_ = UINT32_MAX;   // smallest size announced since the last block

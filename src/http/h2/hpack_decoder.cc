@@ -141,6 +141,15 @@ struct HpackDecoder::Table {
     ring.insert(entry, field.name.data(), field.value.data());
   }
 
+  bool take_size_updates(const uint8_t*& at, const uint8_t* end) {
+    uint32_t size;
+    while (at < end && (*at & 0xE0) == 0x20) {
+      if (!read_integer(at, end, 5, &size) || size > limits.table_bytes) return false;
+      ring.resize(size);
+      ++changes;
+    }
+    return true;
+  }
   bool decode_fields(const uint8_t* at, const uint8_t* end, Admission& admission, Arena& arena,
                      HeaderList& out);
   // Appends entry `age` of the dynamic table.
@@ -264,11 +273,10 @@ class HpackDecoder::Lesson {
   copy_with_slack(copy, ring.bytes(entry), size);
   arena.shrink_last(copy + size);
   const char* name = entry.known_name != 0 ? kKnownNames[entry.known_name].name.data() : copy;
-  // push_back of an lvalue: its fast path is inlined, that of emplace_back() is not.
   const Field field{std::string_view(name, entry.name_size),
                     std::string_view(copy + name_stored, entry.value_size), entry.hash, entry.token,
                     false, false, entry.odd_name};
-  out.fields.push_back(field);
+  out.add(field);
 }
 
 // All three literal representations (RFC 7541 §6.2). Text and, if it is not a known one, the name come to
@@ -343,7 +351,7 @@ const uint8_t* HpackDecoder::Table::literal(const uint8_t* at, const uint8_t* en
   if (keep) remember(entry, field);
   if (admission.admit(field.name.size() + field.value.size(), out)) {
     arena.shrink_last(text_end);
-    out.fields.push_back(field);
+    out.add(field);
   } else {
     arena.shrink_last(text);
   }
@@ -371,7 +379,7 @@ const uint8_t* HpackDecoder::Table::literal(const uint8_t* at, const uint8_t* en
         if (number == 0) [[unlikely]]
           return false;
         const Field& field = kStaticTable[number].field;
-        if (admission.admit(field.name.size() + field.value.size(), out)) out.fields.push_back(field);
+        if (admission.admit(field.name.size() + field.value.size(), out)) out.add(field);
       }
     } else if ((first & 0xE0) == 0x20) {
       return false;
@@ -391,23 +399,17 @@ HpackDecoder::~HpackDecoder() = default;
 uint32_t HpackDecoder::table_bytes_used() const { return table_ ? table_->ring.size() : 0; }
 
 bool HpackDecoder::decode(std::span<const uint8_t> block, Arena& arena, HeaderList& out, HeaderRuns* runs) {
-  if (!table_) table_ = std::make_unique<Table>(limits_);
+  if (!table_) [[unlikely]] table_ = std::make_unique<Table>(limits_);
+  out.clear();
   Table& table = *table_;
   const uint8_t* at = block.data();
   const uint8_t* const end = at + block.size();
-  uint32_t number;
+  if (at == end) return true;
   // Size updates stand before the first field (RFC 7541 §4.2).
-  while (at < end && (*at & 0xE0) == 0x20) {
-    if (!read_integer(at, end, 5, &number) || number > limits_.table_bytes) return false;
-    table.ring.resize(number);
-    ++table.changes;
-  }
-  const size_t fields_before = out.fields.size();
-  Admission admission{out.list_size, limits_.list_bytes_max,
-                      fields_before < limits_.fields_max ? limits_.fields_max - fields_before : 0};
-  if (out.too_large) admission.fields_left = 0;
+  if ((*at & 0xE0) == 0x20 && !table.take_size_updates(at, end)) [[unlikely]] return false;
+  Admission admission{0, limits_.list_bytes_max, limits_.fields_max};
   // A run has two fields at least: most trailers are shorter.
-  if (runs == nullptr || end - at < 2 || (*at & 0x80) == 0 || fields_before != 0) {
+  if (runs == nullptr || end - at < 2 || (*at & 0x80) == 0) {
     if (!table.decode_fields(at, end, admission, arena, out)) return false;
   } else {
     Lesson lesson;

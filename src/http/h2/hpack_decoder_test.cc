@@ -430,13 +430,14 @@ TEST(HpackDecoder, DecodesAnEmptyValueIntoAFreshArena) {
   EXPECT_EQ(indexed.fields(), (Fields{{":path", ""}, {":path", ""}}));
 }
 
-TEST(HpackDecoder, AppendsToTheListItIsGiven) {
+TEST(HpackDecoder, AListHoldsItsLatestBlock) {
   HpackDecoder decoder;
   Arena arena;
   HeaderList list;
-  ASSERT_TRUE(decoder.decode(block("82"), arena, list));
+  ASSERT_TRUE(decoder.decode(block("82 84"), arena, list));
   ASSERT_TRUE(decoder.decode(block("84"), arena, list));
-  EXPECT_EQ(plain(list), (Fields{{":method", "GET"}, {":path", "/"}}));
+  EXPECT_EQ(plain(list), (Fields{{":path", "/"}}));
+  EXPECT_EQ(list.tokens(), token_bit(Token::Path));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "base/assert.h"
 #include "http/h2/hpack.h"
@@ -30,6 +31,12 @@ struct StaticRange {
 };
 constexpr std::array<StaticRange, static_cast<size_t>(Token::LastPseudo) + 1> kStaticRanges = {
     {{1, 1}, {2, 3}, {4, 5}, {6, 7}, {8, 14}, {1, 0}}};
+
+size_t room_for(std::span<const Field> fields) {
+  size_t most = 0;
+  for (const Field& f : fields) most += f.name.size() + f.value.size() + kFieldBytesMax;
+  return most;
+}
 
 // Other bits than those by which entries are found, and all of them count.
 constexpr uint32_t spread(uint32_t hash) { return (hash * 0x9E3779B1u) >> 16; }
@@ -63,6 +70,20 @@ struct HpackEncoder::Table {
     uint8_t size = 0;
     std::array<uint8_t, kEncodedRunBytesMax> bytes;
   };
+  std::pair<EncodedRun&, EncodedRun&> places_of(const HeaderRun& run) {
+    return {encoded[run.hash() % kEncodedRuns], encoded[spread(run.hash()) % kEncodedRuns]};
+  }
+  const EncodedRun* find(const HeaderRun& run) {
+    auto serves = [&](const EncodedRun& known) { return known.run.get() == &run && known.changes == changes; };
+    auto [one, other] = places_of(run);
+    return serves(one) ? &one : serves(other) ? &other : nullptr;
+  }
+  // What put() may write: a known run is copied with all its place.
+  static size_t room_for(const HeaderRun* run) {
+    return run != nullptr ? run->list_size() + run->size() * kFieldBytesMax + kEncodedRunBytesMax : 0;
+  }
+  uint8_t* put(HeaderRun& run, uint8_t* to);
+  uint8_t* put_anew(HeaderRun& run, uint8_t* to);
   std::array<EncodedRun, kEncodedRuns> encoded{};
   uint32_t changes = 0;   // of the dynamic table
   uint32_t literals = 0;  // written so far
@@ -166,8 +187,11 @@ void HpackEncoder::set_peer_table_bytes(uint32_t bytes) {
 }
 
 void HpackEncoder::begin_block(Buffer& out) {
-  if (!table_) table_ = std::make_unique<Table>();
-  if (!size_changed_) [[likely]] return;
+  if (!table_) [[unlikely]] table_ = std::make_unique<Table>();
+  if (size_changed_) [[unlikely]] announce_size(out);
+}
+
+void HpackEncoder::announce_size(Buffer& out) {
   HpackRing& ring = table_->ring;
   auto announce = [&](uint32_t size) {
     uint8_t* to = out.reserve(kIntegerBytesMax);
@@ -204,38 +228,48 @@ uint8_t* HpackEncoder::Table::put(const Field& field, uint8_t* to) {
 
 void HpackEncoder::encode(std::span<const Field> fields, Buffer& out) {
   WEIR_ASSERT(table_ != nullptr);
-  size_t most = 0;
-  for (const Field& f : fields) most += f.name.size() + f.value.size() + kFieldBytesMax;
-  uint8_t* const start = out.reserve(most);
+  uint8_t* const start = out.reserve(room_for(fields));
   uint8_t* to = start;
   for (const Field& f : fields) to = table_->put(f, to);
   out.commit(static_cast<size_t>(to - start));
 }
 
-void HpackEncoder::encode(HeaderRun& run, Buffer& out) {
-  WEIR_ASSERT(table_ != nullptr);
+void HpackEncoder::encode(HeaderRun* prefix, std::span<const Field> fields, HeaderRun* suffix, Buffer& out) {
+  begin_block(out);
   Table& table = *table_;
-  Table::EncodedRun* const places[] = {&table.encoded[run.hash() % kEncodedRuns],
-                                       &table.encoded[spread(run.hash()) % kEncodedRuns]};
-  for (const Table::EncodedRun* known : places) {
-    if (known->run.get() != &run || known->changes != table.changes) continue;
-    std::memcpy(out.reserve(kEncodedRunBytesMax), known->bytes.data(), kEncodedRunBytesMax);
-    out.commit(known->size);
-    return;
+  uint8_t* const start = out.reserve(Table::room_for(prefix) + room_for(fields) + Table::room_for(suffix));
+  uint8_t* to = start;
+  if (prefix != nullptr) to = table.put(*prefix, to);
+  for (const Field& f : fields) to = table.put(f, to);
+  if (suffix != nullptr) to = table.put(*suffix, to);
+  out.commit(static_cast<size_t>(to - start));
+}
+
+[[gnu::always_inline]] inline uint8_t* HpackEncoder::Table::put(HeaderRun& run, uint8_t* to) {
+  if (const EncodedRun* known = find(run)) [[likely]] {
+    std::memcpy(to, known->bytes.data(), kEncodedRunBytesMax);
+    return to + known->size;
   }
-  uint32_t changes = table.changes;
-  uint32_t literals = table.literals;
-  size_t before = out.size();
-  encode(run.fields(), out);
-  size_t size = out.size() - before;
+  return put_anew(run, to);
+}
+
+// Encodes the run and remembers how.
+[[gnu::noinline]] uint8_t* HpackEncoder::Table::put_anew(HeaderRun& run, uint8_t* const start) {
+  uint32_t changes_before = changes;
+  uint32_t literals_before = literals;
+  uint8_t* to = start;
+  for (const Field& f : run.fields()) to = put(f, to);
+  auto size = static_cast<size_t>(to - start);
   // Only indexes: a literal may become an entry when it comes again.
-  if (changes != table.changes || literals != table.literals || size > kEncodedRunBytesMax) return;
+  if (changes != changes_before || literals != literals_before || size > kEncodedRunBytesMax) return to;
+  auto [one, other] = places_of(run);
   // One that still serves another run stays where the other place does not.
-  Table::EncodedRun& known = places[0]->run && places[0]->changes == changes ? *places[1] : *places[0];
+  EncodedRun& known = one.run && one.changes == changes ? other : one;
   known.run = HeaderRunRef(&run);
   known.changes = changes;
   known.size = static_cast<uint8_t>(size);
-  std::memcpy(known.bytes.data(), out.data() + before, size);
+  std::memcpy(known.bytes.data(), start, size);
+  return to;
 }
 
 }  // namespace weir::http::h2

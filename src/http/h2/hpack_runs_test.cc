@@ -104,10 +104,13 @@ TEST(HeaderRuns, GiveTheSameVerdictAsTheirFields) {
       bool decoded = with(text);
       ASSERT_EQ(decoded, without(text)) << text;
       if (!decoded) continue;
-      MessageHead a, b;
-      EXPECT_EQ(check_request(with.list, a), check_request(without.list, b)) << text;
-      EXPECT_EQ(a.path, b.path);
-      EXPECT_EQ(check_response(with.list, a), check_response(without.list, b)) << text;
+      const MessageHead* request = check_request(with.list);
+      std::string path(request != nullptr ? request->path : "");
+      const MessageHead* expected = check_request(without.list);
+      ASSERT_EQ(request != nullptr, expected != nullptr) << text;
+      EXPECT_EQ(path, expected != nullptr ? expected->path : "");
+      auto status = [](const MessageHead* head) { return head != nullptr ? head->status : -1; };
+      EXPECT_EQ(status(check_response(with.list)), status(check_response(without.list))) << text;
       EXPECT_EQ(check_trailers(with.list), check_trailers(without.list)) << text;
       EXPECT_EQ(with.list.tokens(), without.list.tokens());
     }
@@ -140,9 +143,7 @@ TEST(HeaderRuns, ChangeNothingOfWhatIsDecodedOrEncodedInRandomTraffic) {
       ASSERT_EQ(with.fields(), fields) << seed << " " << i;
       ASSERT_EQ(without.fields(), fields);
       ASSERT_EQ(with.list.list_size, without.list.list_size);
-      onward.encoder.begin_block(onward.out);
-      if (with.list.run != nullptr) onward.encoder.encode(*with.list.run, onward.out);
-      onward.encoder.encode(with.list.fields, onward.out);
+      onward.encoder.encode(with.list.run, with.list.fields, nullptr, onward.out);
       std::vector<uint8_t> sent(onward.out.bytes().begin(), onward.out.bytes().end());
       onward.out.rewind();
       ASSERT_TRUE(target(sent)) << seed << " " << i;

@@ -56,7 +56,6 @@ struct Decoding {
   explicit Decoding(const HpackLimits& limits = {}) : decoder(limits) {}
   bool operator()(const std::vector<uint8_t>& bytes) {
     arena.reset();
-    list.clear();
     std::vector<uint8_t> exact(bytes);
     return decoder.decode(exact, arena, list, runs);
   }
