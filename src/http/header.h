@@ -53,18 +53,20 @@ struct HeaderList {
   uint64_t loose_tokens = 0; // token_bit() of every field in `fields`, as they were decoded
   size_t list_size = 0;      // RFC 9113 §6.5.2: names + values + 32 per field
   bool too_large = false;    // over the limit: the rest was decoded (table state is right) but dropped
+  bool odd_names = false;    // one of `fields` has an odd name
   bool malformed = false;    // RFC 9113 §8.2.1: a name or value with forbidden characters
   void clear() {
     fields.clear();
     run = nullptr;
     loose_tokens = 0;
     list_size = 0;
-    too_large = malformed = false;
+    too_large = malformed = odd_names = false;
   }
   // As the next one of a block.
-  void add(const Field& field) {
+  [[gnu::always_inline]] void add(const Field& field) {
     fields.push_back(field);  // of an lvalue: its fast path is inlined, that of emplace_back() is not
     loose_tokens |= token_bit(field.token);
+    odd_names |= field.odd_name;
   }
   // Puts the run's fields in front of the others, so that they may be changed.
   void unfold();

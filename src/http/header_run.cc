@@ -27,6 +27,7 @@ HeaderRun::HeaderRun(std::span<const Field> fields, uint32_t hash)
     f.value = keep(f.value);
     list_size_ += static_cast<uint32_t>(f.name.size() + f.value.size() + 32);
     tokens_ |= token_bit(f.token);
+    odd_names_ |= f.odd_name;
     if (f.token != Token::Other && places_[static_cast<size_t>(f.token)] == 0 && i < UINT8_MAX) {
       places_[static_cast<size_t>(f.token)] = static_cast<uint8_t>(i + 1);
     }

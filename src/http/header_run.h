@@ -27,6 +27,7 @@ class HeaderRun {
   // RFC 9113 §6.5.2: names + values + 32 per field.
   uint32_t list_size() const { return list_size_; }
   uint64_t tokens() const { return tokens_; }  // token_bit() of each field
+  bool odd_names() const { return odd_names_; }  // one of them has an odd name
   const Field* find(Token token) const {       // the first one; not for Token::Other
     uint8_t place = places_[static_cast<size_t>(token)];
     return place != 0 ? &fields_[place - 1] : nullptr;
@@ -51,6 +52,7 @@ class HeaderRun {
   uint32_t list_size_ = 0;
   uint64_t tokens_ = 0;
   std::array<uint8_t, static_cast<size_t>(Token::Other)> places_{};  // of the first field with the token, from 1
+  bool odd_names_ = false;
   bool good_as_request_, good_as_response_, good_as_trailers_;
   RequestCheck request_;
   ResponseCheck response_;
@@ -82,6 +84,7 @@ inline void HeaderList::unfold() {
   if (run == nullptr) return;
   fields.insert(fields.begin(), run->fields().begin(), run->fields().end());
   loose_tokens |= run->tokens();
+  odd_names |= run->odd_names();
   run = nullptr;
 }
 
@@ -100,8 +103,8 @@ class HeaderRunRef {
     std::swap(run_, other.run_);
     return *this;
   }
-  ~HeaderRunRef() {
-    if (run_ != nullptr && --run_->references_ == 0) delete run_;
+  [[gnu::always_inline]] ~HeaderRunRef() {
+    if (run_ != nullptr && --run_->references_ == 0) [[unlikely]] destroy(run_);
   }
   HeaderRun* get() const { return run_; }
   HeaderRun* operator->() const { return run_; }
@@ -109,6 +112,7 @@ class HeaderRunRef {
   explicit operator bool() const { return run_ != nullptr; }
 
  private:
+  [[gnu::noinline]] static void destroy(HeaderRun* run) { delete run; }
   HeaderRun* run_ = nullptr;
 };
 

@@ -18,14 +18,12 @@ class Texts {
       texts_[static_cast<size_t>(i)] = {bytes, record.lengths[i]};
       bytes += record.lengths[i];
     }
-    if (record.trace_packed) unpack_trace();
+    if (record.trace.made()) write_trace(record.trace);
   }
   std::string_view operator[](AccessText which) const { return texts_[which]; }
 
  private:
-  void unpack_trace() {
-    TraceId id;
-    std::memcpy(&id, texts_[kTextTrace].data(), sizeof id);
+  void write_trace(const TraceId& id) {
     char* end = id.write(std::copy(kTraceRoot.begin(), kTraceRoot.end(), trace_));
     texts_[kTextTrace] = {trace_, static_cast<size_t>(end - trace_)};
   }

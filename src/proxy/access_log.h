@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "proxy/connection_facts.h"
+#include "proxy/trace_id.h"
 
 namespace weir::proxy {
 
@@ -50,7 +51,7 @@ struct AccessRecord {
   uint16_t target_port = 0;
   bool is_grpc = false;
   bool tls = false;
-  bool trace_packed = false;    // the trace's text is a TraceId as it is in memory: a root
+  TraceId trace;                // that began here; else the client's stands among the texts
   uint16_t lengths[kAccessTexts] = {};
 };
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/clock.h"
+#include "http/header_run.h"
 #include "proxy/access_log.h"
 #include "proxy/message_counter.h"
 #include "proxy/target.h"
@@ -19,7 +20,7 @@ struct Observed {
   TargetHandle target;             // the latest; stays when the exchange has left it
   uint32_t sent_after_us = kNever; // from the begin; an hour and more is kept as an hour
   uint32_t head_after_us = kNever;
-  uint32_t note = kNoNote;         // texts for the access log
+  uint32_t note = kNoNote;         // texts for the access log that stand nowhere else
   uint32_t request_head_bytes = 0;
   uint32_t response_head_bytes = 0;  // trailers too
   uint16_t method = 0;             // in the MethodTable
@@ -30,6 +31,9 @@ struct Observed {
   uint8_t reason = 0;              // why we ended it, or the client: Observer::reason_text()
   EndedBy ended_by = EndedBy::Target;
   bool settled = false;            // ended_by stands: later events change it no more
+  bool logged = false;             // there will be an access record
+  TraceId trace;                   // of a logged request, if it began here
+  http::HeaderRunRef run;          // has the texts of a logged request, when its head began with them
 };
 
 }  // namespace weir::proxy

@@ -41,7 +41,7 @@ Observer::Observer(BufferPool& buffers, Random random, LogRing* ring)
 
 Observer::~Observer() {
   notes_.for_each([this](Handle<Note>, Note& n) {
-    if (n.text != nullptr) buffers_.give(n.text, n.text_capacity);
+    buffers_.give(n.text, n.text_capacity);
   });
 }
 
@@ -136,68 +136,69 @@ void Observer::pack(const Fields& fields, PackedTexts& out) {
 }
 
 // Texts of its own, or those of its run, which are made once.
-Observer::TextsView Observer::texts_of(const Note& note) {
-  if (!note.run) {
-    TextsView view{{}, reinterpret_cast<const char*>(note.text) + sizeof view.lengths};
-    std::memcpy(view.lengths.data(), note.text, sizeof view.lengths);
-    return view;
-  }
-  PackedRun& known = packed_runs_[note.run->hash() % kPackedRuns];
-  if (known.run.get() != note.run.get()) {
-    known.run = note.run;
-    pack(*note.run, known.texts);
+Observer::TextsView Observer::texts_of(const Observed& seen) {
+  if (!seen.run) return view_of(*notes_.in_use(seen.note).second);
+  PackedRun& known = packed_runs_[seen.run->hash() % kPackedRuns];
+  if (known.run.get() != seen.run.get()) {
+    known.run = seen.run;
+    pack(*seen.run, known.texts);
   }
   return {known.texts.lengths, known.texts.bytes.data()};
 }
 
+Observer::TextsView Observer::view_of(const Note& note) {
+  TextsView view{{}, reinterpret_cast<const char*>(note.text) + sizeof view.lengths};
+  std::memcpy(view.lengths.data(), note.text, sizeof view.lengths);
+  return view;
+}
+
+// The trace that the client sent.
+std::string_view Observer::trace_of(const Observed& seen) {
+  if (seen.note == Observed::kNoNote) return {};
+  const Note& note = *notes_.in_use(seen.note).second;
+  TextsView view = view_of(note);
+  return {view.bytes + view.size(), note.trace_bytes};
+}
+
 // The lengths, the texts, and the trace if it is one.
-void Observer::keep_text(Note& note, const PackedTexts& texts, std::string_view trace) {
-  uint8_t* before = note.text;
-  uint32_t capacity_before = note.text_capacity;
+void Observer::keep_text(Observed& seen, const PackedTexts& texts, std::string_view trace) {
   size_t capacity = 0;
-  uint8_t* to = note.text = buffers_.take(sizeof texts.lengths + texts.bytes.size() + trace.size(), &capacity);
-  note.text_capacity = static_cast<uint32_t>(capacity);
-  note.trace_bytes = static_cast<uint8_t>(trace.size());
+  uint8_t* text = buffers_.take(sizeof texts.lengths + texts.bytes.size() + trace.size(), &capacity);
+  uint8_t* to = text;
   std::memcpy(to, texts.lengths.data(), sizeof texts.lengths);
   to += sizeof texts.lengths;
   std::memcpy(to, texts.bytes.data(), texts.bytes.size());
   if (!trace.empty()) std::memcpy(to + texts.bytes.size(), trace.data(), trace.size());
-  if (before != nullptr) buffers_.give(before, capacity_before);
+  if (seen.note != Observed::kNoNote) drop_note(seen.note);
+  seen.note = notes_.emplace(text, static_cast<uint32_t>(capacity), static_cast<uint8_t>(trace.size())).index;
 }
 
-uint32_t Observer::keep_note(const http::HeaderList& list) {
-  Handle<Note> handle = notes_.emplace();
-  Note& n = *notes_.resolve(handle);
+void Observer::keep_texts(Observed& seen, const http::HeaderList& list) {
   constexpr uint64_t kWanted = http::token_bit(Token::Method) | http::token_bit(Token::Authority) |
                                http::token_bit(Token::Path) | http::token_bit(Token::UserAgent);
-  if (list.run != nullptr && (list.run->tokens() & kWanted) == (list.tokens() & kWanted) &&
+  if (list.run != nullptr && (list.loose_tokens & kWanted & ~list.run->tokens()) == 0 &&
       list.run->list_size() < 4096) {
-    n.run = http::HeaderRunRef(list.run);
+    seen.run = http::HeaderRunRef(list.run);
   } else {
     pack(list, scratch_);
-    keep_text(n, scratch_, {});
+    keep_text(seen, scratch_, {});
   }
-  return handle.index;
 }
 
-void Observer::keep_trace(Exchange& e, std::span<const Field> fields, const TraceId& trace) {
-  Note& n = *notes_.resolve(notes_.at(e.seen.note));
-  n.trace = trace;
-  if (trace.made()) [[likely]] return;
+void Observer::keep_trace(Exchange& e, std::span<const Field> fields) {
   for (const Field& f : fields) {
     if (f.token != Token::XAmznTraceId) continue;
     TextsView view{{}, ""};
-    if (!n.run) view = texts_of(n);
+    if (!e.seen.run) view = texts_of(e.seen);
     scratch_.lengths = view.lengths;
     scratch_.bytes.assign(view.bytes, view.size());
-    return keep_text(n, scratch_, f.value.substr(0, kTraceBytesMax));
+    return keep_text(e.seen, scratch_, f.value.substr(0, kTraceBytesMax));
   }
 }
 
 void Observer::drop_note(uint32_t index) {
-  Handle<Note> handle = notes_.at(index);
-  Note& n = *notes_.resolve(handle);
-  if (n.text != nullptr) buffers_.give(n.text, n.text_capacity);
+  auto [handle, note] = notes_.in_use(index);
+  buffers_.give(note->text, note->text_capacity);
   notes_.release(handle);
 }
 
@@ -213,7 +214,10 @@ void Observer::begun(Exchange& e, uint32_t rule_priority) {
     ++m.started;
   }
   metrics_.ipv6_requests += client_->ipv6;
-  if (log_access_) s.note = keep_note(event_->list);
+  if (log_access_) {
+    s.logged = true;
+    keep_texts(s, event_->list);
+  }
   event_ = nullptr;
 }
 
@@ -318,25 +322,31 @@ void Observer::answered_by_rule(bool is_grpc, Status status, uint32_t rule_prior
   note_refusal(r, status, "fixed response", now);
 }
 
-void Observer::note_refusal(AccessRecord r, Status status, std::string_view why, TimePoint now) {
+void Observer::note_refusal(const AccessRecord& about, Status status, std::string_view why, TimePoint now) {
   ++metrics_.ended_by[static_cast<size_t>(EndedBy::Balancer)];
   if (client_->ipv6) metrics_.ipv6_processed_bytes += arrived_bytes_;
-  if (r.is_grpc) {
+  if (about.is_grpc) {
     MethodStats& m = methods_.at(method_of(event_->list));
     ++m.started;
     ++m.by_code[code_place(status.grpc)];
   }
   if (log_access_) {
-    r.ended_by = EndedBy::Balancer;
-    r.begin_ns = arrived_at_.time_since_epoch().count();
-    r.end_ns = now.time_since_epoch().count();
-    r.received_bytes = arrived_bytes_;
-    r.grpc_status = static_cast<int16_t>(r.is_grpc ? status.grpc : -1);
-    r.elb_status = static_cast<uint16_t>(status.http);
     const Field* trace = event_->list.find(Token::XAmznTraceId);
     pack(event_->list, scratch_);
-    write_access(r, *client_, {scratch_.lengths, scratch_.bytes.data()}, {}, {},
-                 trace == nullptr ? std::string_view() : trace->value.substr(0, kTraceBytesMax), why);
+    AccessRecord* r = begin_access({*client_, {}, 0,
+                                    trace == nullptr ? std::string_view() : trace->value.substr(0, kTraceBytesMax),
+                                    {scratch_.lengths, scratch_.bytes.data()}, why});
+    if (r != nullptr) {
+      r->ended_by = EndedBy::Balancer;
+      r->action = about.action;
+      r->rule_priority = about.rule_priority;
+      r->is_grpc = about.is_grpc;
+      r->begin_ns = arrived_at_.time_since_epoch().count();
+      r->end_ns = now.time_since_epoch().count();
+      r->received_bytes = arrived_bytes_;
+      r->grpc_status = static_cast<int16_t>(about.is_grpc ? status.grpc : -1);
+      r->elb_status = static_cast<uint16_t>(status.http);
+    }
   }
   event_ = nullptr;
 }
@@ -354,69 +364,71 @@ void Observer::ended(Exchange& e, const Target* target, const Group* group, cons
     ++m.by_code[code_place(s.grpc_status)];
     m.duration.add(now - s.begun);
   }
-  if (s.note == Observed::kNoNote) return;
-  const Note& n = *notes_.resolve(notes_.at(s.note));
-  AccessRecord r;
-  r.ended_by = s.ended_by;
-  r.action = ActionTaken::Forward;
-  r.attempts = e.attempts;
-  r.begin_ns = s.begun.time_since_epoch().count();
-  r.end_ns = now.time_since_epoch().count();
-  if (s.sent_after_us != Observed::kNever) r.sent_after_us = s.sent_after_us;
-  if (s.head_after_us != Observed::kNever) r.head_after_us = s.head_after_us;
-  r.received_bytes = e.request_bytes + s.request_head_bytes;
-  r.sent_bytes = e.response_bytes + s.response_head_bytes;
-  r.request_messages = s.request.messages();
-  r.response_messages = s.response.messages();
-  r.rule_priority = s.rule_priority;
-  r.grpc_status = s.grpc_status;
-  r.elb_status = s.own_status != 0 ? s.own_status : s.target_status;
-  r.target_status = s.target_status;
-  r.is_grpc = e.is_grpc;
-  if (target != nullptr) r.target_port = target->port;
+  if (s.logged) log(e, target, group, client, now);
+}
+
+void Observer::log(Exchange& e, const Target* target, const Group* group, const ConnectionFacts* client,
+                   TimePoint now) {
   static const ConnectionFacts kGone;
-  TextsView texts = texts_of(n);
-  std::string_view trace(reinterpret_cast<const char*>(&n.trace), sizeof n.trace);
-  r.trace_packed = n.trace.made();
-  if (!r.trace_packed) trace = text_trace(n);
-  write_access(r, client != nullptr ? *client : kGone, texts,
-               group != nullptr ? std::string_view(group->arn) : std::string_view(),
-               target != nullptr ? std::string_view(target->address) : std::string_view(), trace, reasons_[s.reason]);
-  drop_note(s.note);
-  s.note = Observed::kNoNote;
+  Observed& s = e.seen;
+  std::string_view names;
+  if (target != nullptr) {
+    names = target->packed;
+  } else if (group != nullptr) {
+    names = group->arn;
+  }
+  AccessRecord* r = begin_access({client != nullptr ? *client : kGone, names,
+                                  target != nullptr ? target->address.size() : 0,
+                                  s.trace.made() ? std::string_view() : trace_of(s), texts_of(s), reasons_[s.reason]});
+  if (r != nullptr) {
+    r->ended_by = s.ended_by;
+    r->action = ActionTaken::Forward;
+    r->attempts = e.attempts;
+    r->begin_ns = s.begun.time_since_epoch().count();
+    r->end_ns = now.time_since_epoch().count();
+    if (s.sent_after_us != Observed::kNever) r->sent_after_us = s.sent_after_us;
+    if (s.head_after_us != Observed::kNever) r->head_after_us = s.head_after_us;
+    r->received_bytes = e.request_bytes + s.request_head_bytes;
+    r->sent_bytes = e.response_bytes + s.response_head_bytes;
+    r->request_messages = s.request.messages();
+    r->response_messages = s.response.messages();
+    r->rule_priority = s.rule_priority;
+    r->grpc_status = s.grpc_status;
+    r->elb_status = s.own_status != 0 ? s.own_status : s.target_status;
+    r->target_status = s.target_status;
+    r->is_grpc = e.is_grpc;
+    r->trace = s.trace;
+    if (target != nullptr) r->target_port = target->port;
+  }
+  if (s.note != Observed::kNoNote) drop_note(std::exchange(s.note, Observed::kNoNote));
 }
 
-std::string_view Observer::text_trace(const Note& note) const {
-  if (note.text == nullptr) return {};
-  TextsView view{{}, reinterpret_cast<const char*>(note.text) + sizeof view.lengths};
-  std::memcpy(view.lengths.data(), note.text, sizeof view.lengths);
-  return {view.bytes + view.size(), note.trace_bytes};
-}
-
-void Observer::write_access(AccessRecord& r, const ConnectionFacts& client, const TextsView& request,
-                            std::string_view group, std::string_view target, std::string_view trace,
-                            std::string_view why) {
-  r.client_port = client.client_port;
-  r.listener_port = client.listener_port;
-  r.tls = client.tls;
-  std::copy(std::begin(client.packed_lengths), std::end(client.packed_lengths), r.lengths);
-  r.lengths[kTextGroup] = static_cast<uint16_t>(group.size());
-  r.lengths[kTextTarget] = static_cast<uint16_t>(target.size());
-  r.lengths[kTextTrace] = static_cast<uint16_t>(trace.size());
-  std::copy(request.lengths.begin(), request.lengths.end(), r.lengths + kTextMethod);
-  r.lengths[kTextReason] = static_cast<uint16_t>(why.size());
-  const std::string_view texts[] = {client.packed, group, target, trace, {request.bytes, request.size()}, why};
-  size_t size = sizeof r;
+// A record in the ring with these texts and what belongs to them; nullptr: it is lost, the ring is full.
+AccessRecord* Observer::begin_access(const RecordTexts& t) {
+  const std::string_view texts[] = {t.client.packed, t.group_and_target, t.trace, {t.request.bytes, t.request.size()},
+                                    t.why};
+  size_t size = sizeof(AccessRecord);
   for (std::string_view text : texts) size += text.size();
-  r.size = static_cast<uint32_t>((size + 7) & ~size_t{7});
-  uint8_t* to = ring_->reserve(r.size);
-  if (to == nullptr) return;
-  std::memcpy(to, &r, sizeof r);
+  size = (size + 7) & ~size_t{7};
+  uint8_t* to = ring_->reserve(static_cast<uint32_t>(size));
+  if (to == nullptr) return nullptr;
+  AccessRecord& r = *new (to) AccessRecord;
+  r.size = static_cast<uint32_t>(size);
+  r.client_port = t.client.client_port;
+  r.listener_port = t.client.listener_port;
+  r.tls = t.client.tls;
+  std::copy(std::begin(t.client.packed_lengths), std::end(t.client.packed_lengths), r.lengths);
+  r.lengths[kTextGroup] = static_cast<uint16_t>(t.group_and_target.size() - t.target_bytes);
+  r.lengths[kTextTarget] = static_cast<uint16_t>(t.target_bytes);
+  r.lengths[kTextTrace] = static_cast<uint16_t>(t.trace.size());
+  std::copy(t.request.lengths.begin(), t.request.lengths.end(), r.lengths + kTextMethod);
+  r.lengths[kTextReason] = static_cast<uint16_t>(t.why.size());
   to += sizeof r;
   for (std::string_view text : texts) {
     if (!text.empty()) std::memcpy(to, text.data(), text.size());
     to += text.size();
   }
+  return &r;
 }
 
 void Observer::add_stats(model::Stats& out) const {

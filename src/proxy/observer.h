@@ -54,7 +54,9 @@ class Observer {
   void begun(Exchange& e, uint32_t rule_priority);
   // The head as it leaves, for the trace id.
   void head_made(Exchange& e, std::span<const http::Field> fields, const TraceId& trace) {
-    if (e.seen.note != Observed::kNoNote) keep_trace(e, fields, trace);
+    if (!e.seen.logged) return;
+    e.seen.trace = trace;
+    if (!trace.made()) [[unlikely]] keep_trace(e, fields);
   }
   void invalid_names(TargetHead::InvalidNames fate) {
     ++(fate == TargetHead::InvalidNames::Dropped ? metrics_.invalid_dropped : metrics_.invalid_forwarded);
@@ -115,13 +117,21 @@ class Observer {
     std::array<uint16_t, kRequestTexts> lengths{};
     std::string bytes;
   };
-  // What is kept of a request for its record: its texts mostly stand in the run that its head began with.
+  // What is kept of a request for its record, when it stands neither in the run that its head began with nor is an id
+  // of ours.
   struct Note {
-    http::HeaderRunRef run;      // has the texts; else they stand in `text`
-    uint8_t* text = nullptr;     // from the pool: lengths and bytes of the texts, then a trace that is not `trace`
+    uint8_t* text = nullptr;     // from the pool: lengths and bytes of the texts, then the client's trace
     uint32_t text_capacity = 0;
     uint8_t trace_bytes = 0;     // at the end of `text`
-    TraceId trace;
+  };
+  // The texts of a record, in its order.
+  struct RecordTexts {
+    const ConnectionFacts& client;
+    std::string_view group_and_target;
+    size_t target_bytes;  // at the end of these
+    std::string_view trace;
+    TextsView request;
+    std::string_view why;
   };
   static constexpr size_t kTraceBytesMax = 110;
   struct PackedRun {
@@ -131,19 +141,20 @@ class Observer {
   static constexpr size_t kPackedRuns = 64;
   template <class Fields>
   static void pack(const Fields& fields, PackedTexts& out);
-  TextsView texts_of(const Note& note);
-  std::string_view text_trace(const Note& note) const;
-  void keep_text(Note& note, const PackedTexts& texts, std::string_view trace);
+  TextsView texts_of(const Observed& seen);
+  std::string_view trace_of(const Observed& seen);
+  static TextsView view_of(const Note& note);
+  void keep_text(Observed& seen, const PackedTexts& texts, std::string_view trace);
   uint32_t method_of(const http::HeaderList& list);
-  uint32_t keep_note(const http::HeaderList& list);
-  void keep_trace(Exchange& e, std::span<const http::Field> fields, const TraceId& trace);
+  void keep_texts(Observed& seen, const http::HeaderList& list);
+  void keep_trace(Exchange& e, std::span<const http::Field> fields);
   void drop_note(uint32_t index);
   uint8_t reason_of(std::string_view text);
   void count_own(int http_status);
-  void note_refusal(AccessRecord record, Status status, std::string_view why, TimePoint now);
+  void note_refusal(const AccessRecord& about, Status status, std::string_view why, TimePoint now);
   void settle(Observed& seen, EndedBy by, std::string_view why);
-  void write_access(AccessRecord& record, const ConnectionFacts& client, const TextsView& request,
-                    std::string_view group, std::string_view target, std::string_view trace, std::string_view why);
+  void log(Exchange& e, const Target* target, const Group* group, const ConnectionFacts* client, TimePoint now);
+  AccessRecord* begin_access(const RecordTexts& texts);
 
   BufferPool& buffers_;
   Random random_;

@@ -71,10 +71,6 @@ size_t addresses_in(std::string_view value) {
   return static_cast<size_t>(std::count(value.begin(), value.end(), ',')) + 1;
 }
 
-bool has_invalid_name(std::span<const Field> fields) {
-  return std::any_of(fields.begin(), fields.end(), [](const Field& f) { return f.odd_name; });
-}
-
 std::string lower_case(std::string text) {
   for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   return text;
@@ -160,7 +156,7 @@ class HeadEditor {
     for (Field& f : fields) {
       if (f.hash == 0) f.hash = http::field_hash(f.name, f.value);
     }
-    known = {http::HeaderRunRef(run), tools_.runs.intern(fields), has_invalid_name(run->fields())};
+    known = {http::HeaderRunRef(run), tools_.runs.intern(fields)};
     return known;
   }
 
@@ -246,8 +242,7 @@ TargetHead build_request(Downstream& down, http::HeaderList& list, uint64_t toke
   if (list.run != nullptr && (list.run->tokens() & kOwnBits) != 0) list.unfold();
   uint64_t loose = list.loose_tokens;
   const auto* known = list.run == nullptr ? nullptr : &editor.rewritten(list.run);
-  bool invalid = (known != nullptr && known->invalid_name) ||
-                 ((loose & token_bit(Token::Other)) != 0 && has_invalid_name(list.fields));
+  bool invalid = list.odd_names || (list.run != nullptr && list.run->odd_names());
   if (editor.needed(loose)) {
     editor.edit(list.fields);
     if (client_sent_for && down.listener().head.appends_address()) {

@@ -67,7 +67,6 @@ class HeadRules {
   enum class Host : uint8_t { AsItCame, WithoutPort, WithPort };
   struct Rewritten {
     http::HeaderRunRef from, to;
-    bool invalid_name = false;  // in `from`
   };
   static constexpr size_t kRewritten = 128;
 

@@ -73,6 +73,7 @@ struct Target {
   std::shared_ptr<SharedTarget> shared;
   TrackList tracks;  // streams that may be moved away, the oldest first
   std::string address;
+  std::string packed;  // ARN of its group and address, as access records have them
   uint16_t port = 0;
   std::string group_arn;
   sockaddr_storage socket_address{};

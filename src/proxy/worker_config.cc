@@ -127,6 +127,7 @@ void Worker::update_group(const model::TargetGroup& config, const SharedByTarget
       grows |= had_targets && !t.draining && t.last_state == model::TargetState::Healthy;
       fresh.group_arn = config.arn;
       fresh.address = t.address;
+      fresh.packed = config.arn + t.address;
       fresh.port = t.port;
       fresh.health = t.last_state;
       fresh.metrics = observer_.group_metrics(config.arn, t.zone);

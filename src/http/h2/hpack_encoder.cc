@@ -60,7 +60,7 @@ struct HpackEncoder::Table {
     if (places[0] != hash) places = {hash, places[0]};
     return same;
   }
-  uint8_t* put(const Field& field, uint8_t* to);
+  [[gnu::always_inline]] uint8_t* put(const Field& field, uint8_t* to);
   uint8_t* literal(const Field& field, uint32_t hash, Token token, uint8_t* to);
 
   // What a run was written as; right as long as the table did not change since.
@@ -206,7 +206,7 @@ void HpackEncoder::announce_size(Buffer& out) {
   size_changed_ = false;
 }
 
-uint8_t* HpackEncoder::Table::put(const Field& field, uint8_t* to) {
+inline uint8_t* HpackEncoder::Table::put(const Field& field, uint8_t* to) {
   uint32_t hash = field.hash;
   Token token = field.token;
   if (field.never_indexed | field.unique) [[unlikely]] return literal(field, hash, token, to);

@@ -4,14 +4,6 @@
 
 namespace weir::http::h2 {
 
-void StreamTable::insert(uint32_t id, uint32_t index) {
-  if ((size_ + 1) * 2 > slots_.size()) resize(slots_.empty() ? 16 : slots_.size() * 2);
-  size_t i = home(id);
-  while (slots_[i].id != 0) i = (i + 1) & mask_;
-  slots_[i] = {id, index};
-  ++size_;
-}
-
 void StreamTable::erase(uint32_t id) {
   if (slots_.empty()) return;
   size_t i = home(id);

@@ -78,7 +78,13 @@ class StreamTable {
       if (slots_[i].id == 0) return UINT32_MAX;
     }
   }
-  void insert(uint32_t id, uint32_t index);
+  void insert(uint32_t id, uint32_t index) {
+    if ((size_ + 1) * 2 > slots_.size()) [[unlikely]] resize(slots_.empty() ? 16 : slots_.size() * 2);
+    size_t i = home(id);
+    while (slots_[i].id != 0) i = (i + 1) & mask_;
+    slots_[i] = {id, index};
+    ++size_;
+  }
   void erase(uint32_t id);
   size_t size() const { return size_; }
   template <class F>
