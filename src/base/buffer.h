@@ -55,6 +55,7 @@ class Buffer {
   }
   ~Buffer() { release(); }
 
+  BufferPool& pool() const { return *pool_; }
   bool empty() const { return head_ == tail_; }
   size_t size() const { return tail_ - head_; }
   const uint8_t* data() const { return block_ + head_; }

@@ -1,5 +1,6 @@
 #include "net/tls.h"
 
+#include <linux/tls.h>
 #include <openssl/bio.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -37,10 +38,66 @@ struct TlsBio {
   static int write(BIO* bio, const char* bytes, int size) {
     auto* io = static_cast<TlsIo*>(BIO_get_data(bio));
     BIO_clear_retry_flags(bio);
-    io->out.append(bytes, static_cast<size_t>(size));
+    std::span<const uint8_t> written(reinterpret_cast<const uint8_t*>(bytes), static_cast<size_t>(size));
+    ContentType type = std::exchange(io->next_record, ContentType::ApplicationData);
+    if (io->sealing == nullptr) {
+      io->out.append(written);
+    } else if (!io->sealing->seal(io->out, type, written)) {
+      return -1;
+    }
     return size;
   }
-  static long control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+  // What OpenSSL asks of a BIO whose kernel can do TLS; the numbers of the internal ones stand in openssl/bio.h.
+  static constexpr int kSetKtls = 72, kNextRecordType = 74, kNextRecordIsData = 75;
+  static long control(BIO* bio, int command, long number, void* argument) {
+    auto* io = static_cast<TlsIo*>(BIO_get_data(bio));
+    switch (command) {
+      case BIO_CTRL_FLUSH: return 1;
+      case kSetKtls: return number != 0 && take_sealing(*io, argument) ? 1 : 0;
+      case BIO_CTRL_GET_KTLS_SEND: return io->sealing != nullptr ? 1 : 0;
+      case kNextRecordType: io->next_record = static_cast<ContentType>(number); return 1;
+      case kNextRecordIsData: io->next_record = ContentType::ApplicationData; return 1;
+      default: return 0;
+    }
+  }
+  // OpenSSL offers the keys for what it is going to write. Those of the server's application data are taken, if they
+  // are the ones that the secret we were told leads to: only then do we know how they go on.
+  static bool take_sealing(TlsIo& io, const void* offer) {
+    tls_crypto_info info;
+    std::memcpy(&info, offer, sizeof info);
+    if (info.version != TLS_1_3_VERSION || io.secrets == nullptr || io.secrets->server_size == 0) return false;
+    auto take = [&]<class Keys>(uint16_t suite, const Keys* keys) {
+      static constexpr unsigned char kZero[sizeof keys->rec_seq] = {};
+      if (std::memcmp(keys->rec_seq, kZero, sizeof kZero) != 0) return false;
+      auto key = TrafficKey::make(suite, TrafficKey::Use::Seal, io.secrets->server());
+      if (key == nullptr || !key->is(keys->key)) return false;
+      io.sealing = std::move(key);
+      return true;
+    };
+    switch (info.cipher_type) {
+      case TLS_CIPHER_AES_GCM_128: return take(0x1301, static_cast<const tls12_crypto_info_aes_gcm_128*>(offer));
+      case TLS_CIPHER_AES_GCM_256: return take(0x1302, static_cast<const tls12_crypto_info_aes_gcm_256*>(offer));
+      case TLS_CIPHER_CHACHA20_POLY1305:
+        return take(0x1303, static_cast<const tls12_crypto_info_chacha20_poly1305*>(offer));
+      default: return false;
+    }
+  }
+  // "LABEL <client random> <secret>" in hexadecimal digits, as SSL_CTX_set_keylog_callback(3) has it.
+  static void note_secret(const SSL* ssl, const char* line) {
+    std::string_view text(line);
+    bool server = text.starts_with("SERVER_TRAFFIC_SECRET_0 ");
+    if (!server && !text.starts_with("CLIENT_TRAFFIC_SECRET_0 ")) return;
+    text.remove_prefix(text.rfind(' ') + 1);
+    TlsIo& io = of(ssl);
+    if (text.size() > 2 * TrafficSecrets::kBytesMax) return;
+    if (io.secrets == nullptr) io.secrets = std::make_unique<TrafficSecrets>();
+    uint8_t* to = server ? io.secrets->server_bytes : io.secrets->client_bytes;
+    auto digit = [](char c) { return static_cast<uint8_t>(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10); };
+    for (size_t i = 0; i + 1 < text.size(); i += 2) {
+      to[i / 2] = static_cast<uint8_t>(digit(text[i]) << 4 | digit(text[i + 1]));
+    }
+    (server ? io.secrets->server_size : io.secrets->client_size) = static_cast<uint8_t>(text.size() / 2);
+  }
   static BIO_METHOD* method() {
     static BIO_METHOD* m = [] {
       BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "weir transport");
@@ -230,7 +287,8 @@ Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(const std
   int level = rules.version_min < TLS1_2_VERSION ? 0 : 1;
   for (const TlsCertificate& certificate : certificates) {
     WEIR_TRY_ASSIGN(SslContextPtr ctx, make_ssl_context(TLS_server_method(), rules, level));
-    SSL_CTX_set_options(ctx.get(), SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_options(ctx.get(), SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_ENABLE_KTLS);
+    SSL_CTX_set_keylog_callback(ctx.get(), TlsBio::note_secret);
     static constexpr unsigned char kSessionContext[] = "weir";
     SSL_CTX_set_session_id_context(ctx.get(), kSessionContext, sizeof kSessionContext - 1);
     SSL_CTX_set_session_cache_mode(ctx.get(), SSL_SESS_CACHE_OFF);  // tickets only: no shared cache, no lock

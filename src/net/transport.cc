@@ -23,8 +23,8 @@ Transport::Transport(BufferPool& buffers, int fd, std::shared_ptr<const TlsConte
       io_(raw_out_),
       fd_(fd),
       sockets_(sockets),
-      ssl_(tls->new_session(io_, resume)),
-      context_(std::move(tls)) {
+      context_(std::move(tls)),
+      ssl_(context_->new_session(io_, resume)) {
   WEIR_ASSERT(ssl_ != nullptr);
 }
 
@@ -52,18 +52,96 @@ Io Transport::read(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
     note_lost();
     return Io::Closed;
   }
-  if (ssl_ == nullptr) {
+  if (context_ == nullptr) {
     bytes = {scratch.raw.get(), static_cast<size_t>(n)};
     return Io::Ok;
   }
   io_.in = scratch.raw.get();
   io_.in_left = static_cast<size_t>(n);
-  Io io = read_tls(scratch, bytes);
+  Io io = own_ != nullptr ? read_records(scratch, bytes) : read_tls(scratch, bytes);
   io_.in_left = 0;
   return io;
 }
 
+// The records behind the handshake. What one read brings fits the scratch: it is longer than its content.
+Io Transport::read_records(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
+  size_t total = 0;
+  TlsRecords::Opened opened = open_records(scratch.plain.get(), total);
+  Io result = Io::Ok;
+  if (opened == TlsRecords::Opened::Closed) result = Io::Closed;
+  if (opened == TlsRecords::Opened::Failed) {
+    error_ = "TLS: " + std::string(own_->records.error());
+    result = Io::Failed;
+  }
+  return finish_read(result, scratch, total, bytes);
+}
+
+// Opens what stands in io_.in; the begin of a record that has not come whole is kept.
+TlsRecords::Opened Transport::open_records(uint8_t* to, size_t& total) {
+  using Opened = TlsRecords::Opened;
+  Buffer& partial = own_->partial;
+  auto take = [&](Buffer& keep, size_t size) {
+    keep.append(io_.in, size);
+    io_.in += size;
+    io_.in_left -= size;
+  };
+  while (io_.in_left > 0) {
+    if (!partial.empty() && partial.size() < TlsRecords::kHeaderBytes) {
+      take(partial, std::min(TlsRecords::kHeaderBytes - partial.size(), io_.in_left));
+      if (partial.size() < TlsRecords::kHeaderBytes) return Opened::Ok;
+      continue;  // which may have been all
+    }
+    if (partial.empty() && io_.in_left < TlsRecords::kHeaderBytes) {
+      take(partial, io_.in_left);
+      return Opened::Ok;
+    }
+    size_t size = TlsRecords::record_size(partial.empty() ? io_.in : partial.data());
+    if (size == 0) return own_->records.refuse_too_long(raw_out_);
+    const uint8_t* record = io_.in;
+    if (!partial.empty() || io_.in_left < size) {
+      take(partial, std::min(size - partial.size(), io_.in_left));
+      if (partial.size() < size) return Opened::Ok;
+      record = partial.data();
+    } else {
+      io_.in += size;
+      io_.in_left -= size;
+    }
+    size_t content = 0;
+    Opened opened = own_->records.open({record, size}, to + total, content, raw_out_, io_.late_messages);
+    partial.release();
+    total += content;
+    if (opened != Opened::Ok) return opened;
+    if (io_.late_messages > kLateMessagesMax) return Opened::Ok;  // the rest is lost, see finish_read()
+  }
+  return Opened::Ok;
+}
+
+// True when the handshake of a server is done.
+bool Transport::shake_hands() {
+  return SSL_is_server(ssl_) == 1 && SSL_do_handshake(ssl_) == 1 && note_handshake() == Io::Ok;
+}
+
+// Goes on without OpenSSL's session, if it has left the records to us.
+bool Transport::take_records() {
+  if (io_.sealing == nullptr || SSL_has_pending(ssl_) != 0) return false;
+  auto suite = static_cast<uint16_t>(SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl_)));
+  auto opening = TrafficKey::make(suite, TrafficKey::Use::Open, io_.secrets->client());
+  if (opening == nullptr) return false;
+  TlsInfo info = tls_info();
+  own_.reset(new Own{{std::move(io_.sealing), std::move(opening)}, Buffer(raw_out_.pool()), info,
+                     std::string(info.server_name)});
+  own_->info.server_name = own_->server_name;
+  SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  SSL_free(std::exchange(ssl_, nullptr));
+  return true;
+}
+
 Io Transport::read_tls(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
+  if (!handshake_done_ && shake_hands()) {
+    bool taken = take_records();
+    io_.secrets.reset();
+    if (taken) return read_records(scratch, bytes);
+  }
   size_t total = 0;
   Io result = Io::Ok;
   while (total < ReadScratch::kPlainBytes) {
@@ -88,6 +166,10 @@ Io Transport::read_tls(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
     failure_ = TlsFailure::None;  // what failed came after the handshake
     if (note_handshake() == Io::Failed) result = Io::Failed;
   }
+  return finish_read(result, scratch, total, bytes);
+}
+
+Io Transport::finish_read(Io result, ReadScratch& scratch, size_t total, std::span<const uint8_t>& bytes) {
   if (!raw_out_.empty()) flush_raw();  // handshake flights, alerts, KeyUpdate answers
   if (io_.late_messages > kLateMessagesMax) {
     error_ = "TLS: too many KeyUpdate messages or renegotiations";
@@ -127,7 +209,8 @@ Io Transport::note_handshake() {
 }
 
 TlsInfo Transport::tls_info() const {
-  WEIR_ASSERT(ssl_ != nullptr && handshake_done_);
+  WEIR_ASSERT(context_ != nullptr && handshake_done_);
+  if (own_ != nullptr) return own_->info;
   TlsInfo info;
   info.protocol = SSL_get_version(ssl_);
   info.cipher = SSL_get_cipher_name(ssl_);
@@ -161,6 +244,16 @@ Io Transport::send_all(Buffer& out) {
 }
 
 Io Transport::seal(Buffer& out) {
+  if (own_ != nullptr) {
+    size_t size = std::min(out.size(), kSealAheadBytes);
+    if (!own_->records.seal(raw_out_, out.bytes().first(size))) {
+      error_ = "TLS write failed";
+      ERR_clear_error();
+      return Io::Failed;
+    }
+    out.consume(size);
+    return Io::Ok;
+  }
   size_t sealed = 0;
   while (!out.empty() && sealed < kSealAheadBytes) {
     size_t n = 0;
@@ -179,7 +272,7 @@ Io Transport::seal(Buffer& out) {
 }
 
 Io Transport::write(Buffer& out) {
-  if (ssl_ == nullptr) return send_all(out);
+  if (context_ == nullptr) return send_all(out);
   if (!handshake_done_ && SSL_in_before(ssl_) != 0 && SSL_is_server(ssl_) == 0) {
     SSL_do_handshake(ssl_);  // ClientHello
     ERR_clear_error();
@@ -193,8 +286,12 @@ Io Transport::write(Buffer& out) {
 }
 
 void Transport::shutdown_write() {
-  if (ssl_ != nullptr && handshake_done_) {
-    SSL_shutdown(ssl_);
+  if (context_ != nullptr && handshake_done_) {
+    if (own_ != nullptr) {
+      own_->records.close_notify(raw_out_);
+    } else {
+      SSL_shutdown(ssl_);
+    }
     flush_raw();
   }
   sockets_.shutdown_write(fd_);

@@ -56,11 +56,11 @@ class Transport {
   bool in_flight() const { return sockets_.unacknowledged(fd_) > 0; }
 
   int fd() const { return fd_; }
-  bool tls() const { return ssl_ != nullptr; }
-  bool handshake_done() const { return ssl_ == nullptr || handshake_done_; }
+  bool tls() const { return context_ != nullptr; }
+  bool handshake_done() const { return context_ == nullptr || handshake_done_; }
   const std::string& error() const { return error_; }
 
-  // Once the handshake is done.
+  // Once the handshake is done; the texts live as long as the transport.
   TlsInfo tls_info() const;
   // Why the handshake failed; None before, after, and for plain connections and peers that never said a word.
   TlsFailure tls_failure() const { return failure_; }
@@ -73,6 +73,11 @@ class Transport {
 
  private:
   Io read_tls(ReadScratch& scratch, std::span<const uint8_t>& bytes);
+  Io read_records(ReadScratch& scratch, std::span<const uint8_t>& bytes);
+  TlsRecords::Opened open_records(uint8_t* to, size_t& total);
+  Io finish_read(Io result, ReadScratch& scratch, size_t total, std::span<const uint8_t>& bytes);
+  bool shake_hands();
+  bool take_records();
   Io flush_raw() { return send_all(raw_out_); }
   Io send_all(Buffer& out);
   Io seal(Buffer& out);
@@ -84,8 +89,16 @@ class Transport {
   TlsIo io_;
   int fd_;
   Sockets& sockets_;
-  ssl_st* ssl_ = nullptr;
-  std::shared_ptr<const TlsContext> context_;
+  std::shared_ptr<const TlsContext> context_;  // null: no TLS
+  ssl_st* ssl_ = nullptr;                      // null, too, when `own_` has taken over
+  // A server's TLS 1.3 connection behind its handshake.
+  struct Own {
+    TlsRecords records;
+    Buffer partial;  // a record that has not come whole
+    TlsInfo info;
+    std::string server_name;
+  };
+  std::unique_ptr<Own> own_;
   uint64_t bytes_written_ = 0;
   bool handshake_done_ = false;
   bool blocked_ = false;

@@ -170,6 +170,94 @@ TEST(Transport, SomeKeyUpdatesInOneReadAreCountedAndMoreThanAllowedEndTheConnect
   EXPECT_NE(pair.server->error().find("KeyUpdate"), std::string::npos);
 }
 
+// TLS 1.3 without OpenSSL's records: each of its suites.
+class TransportSuite : public testing::TestWithParam<const char*> {
+ protected:
+  TransportSuite() : pair_(tls_of(certificates(), with(GetParam()))) {
+    pair_.start_client(TLS1_3_VERSION, "a.example");
+    pair_.handshake();
+    EXPECT_TRUE(pair_.server->handshake_done()) << pair_.server->error();
+  }
+  static TlsRules with(const char* suite) {
+    TlsRules made = rules();
+    made.suites = suite;
+    return made;
+  }
+  void server_says(const std::string& text) {
+    Buffer out(pair_.buffers);
+    out.append(text.data(), text.size());
+    ASSERT_EQ(pair_.server->write(out), Io::Ok) << pair_.server->error();
+  }
+  std::string client_hears(size_t size) {
+    std::string got(size, 0);
+    size_t have = 0;
+    while (have < size) {
+      int n = SSL_read(pair_.client, got.data() + have, static_cast<int>(size - have));
+      if (n <= 0) return "error " + std::to_string(SSL_get_error(pair_.client, n));
+      have += static_cast<size_t>(n);
+    }
+    return got;
+  }
+  void client_says(const std::string& text) {
+    ASSERT_EQ(SSL_write(pair_.client, text.data(), static_cast<int>(text.size())), static_cast<int>(text.size()));
+    pair_.received.clear();
+    for (int i = 0; i < 20 && pair_.received.size() < text.size(); ++i) {
+      ASSERT_NE(pair_.server_read(), Io::Failed) << pair_.server->error();
+    }
+    EXPECT_EQ(pair_.received, text);
+  }
+  Pair pair_;
+};
+INSTANTIATE_TEST_SUITE_P(Suites, TransportSuite,
+                         testing::Values("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384",
+                                         "TLS_CHACHA20_POLY1305_SHA256"),
+                         [](const auto& suite) { return std::string(suite.param); });
+
+TEST_P(TransportSuite, CarriesBytesOfAnyLengthBothWays) {
+  for (size_t size : {1, 5, 100, 16383, 16384, 16385, 50000}) {
+    client_says(pattern(size));
+    server_says(pattern(size));
+    EXPECT_EQ(client_hears(size), pattern(size));
+  }
+  EXPECT_EQ(pair_.server->tls_info().cipher, GetParam());
+  EXPECT_EQ(pair_.server->tls_info().server_name, "a.example");
+}
+
+TEST_P(TransportSuite, AnswersKeyUpdatesAndGoesOnWithTheNewKeys) {
+  for (int request : {SSL_KEY_UPDATE_NOT_REQUESTED, SSL_KEY_UPDATE_REQUESTED, SSL_KEY_UPDATE_REQUESTED}) {
+    ASSERT_EQ(SSL_key_update(pair_.client, request), 1);
+    client_says("after the update");
+    server_says("answer");
+    EXPECT_EQ(client_hears(6), "answer");
+  }
+}
+
+TEST_P(TransportSuite, ClosesInOrderBothWays) {
+  pair_.server->shutdown_write();
+  char byte;
+  EXPECT_EQ(SSL_read(pair_.client, &byte, 1), 0);
+  EXPECT_EQ(SSL_get_error(pair_.client, 0), SSL_ERROR_ZERO_RETURN);
+  SSL_shutdown(pair_.client);
+  EXPECT_EQ(pair_.server_read(), Io::Closed);
+}
+
+TEST_P(TransportSuite, AChangedByteEndsTheConnectionWithAnAlertAndNothingIsDelivered) {
+  BIO* memory = BIO_new(BIO_s_mem());
+  SSL_set0_wbio(pair_.client, memory);
+  ASSERT_EQ(SSL_write(pair_.client, "hello", 5), 5);
+  char* record = nullptr;
+  long size = BIO_get_mem_data(memory, &record);
+  record[size - 20] = static_cast<char>(record[size - 20] ^ 1);
+  ASSERT_EQ(send(pair_.client_fd, record, static_cast<size_t>(size), MSG_NOSIGNAL), size);
+  EXPECT_EQ(pair_.server_read(), Io::Failed);
+  EXPECT_EQ(pair_.received, "");
+  EXPECT_EQ(pair_.server->error(), "TLS: bad record mac");
+  char byte;
+  EXPECT_LE(SSL_read(pair_.client, &byte, 1), 0);
+  EXPECT_EQ(ERR_GET_REASON(ERR_get_error()), SSL_R_SSLV3_ALERT_BAD_RECORD_MAC);
+  ERR_clear_error();
+}
+
 TEST(Transport, PlainBytesPassAndTheEndIsSeen) {
   Pair pair;
   ASSERT_EQ(send(pair.client_fd, "hello", 5, MSG_NOSIGNAL), 5);

@@ -1,0 +1,243 @@
+#include "net/tls_records.h"
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace weir::net {
+
+namespace {
+
+constexpr size_t kTagBytes = 16;
+constexpr size_t kKeyBytesMax = 32;
+constexpr uint8_t kKeyUpdate = 24;
+// AlertDescription (RFC 8446 §6).
+constexpr uint8_t kCloseNotify = 0, kUnexpectedMessage = 10, kBadRecordMac = 20, kRecordOverflow = 22,
+                  kDecodeError = 50, kInternalError = 80, kUserCanceled = 90;
+
+// HKDF-Expand-Label with an empty context (§7.1).
+bool expand_label(const char* digest, const uint8_t* secret, size_t secret_size, std::string_view label, uint8_t* out,
+                  size_t size) {
+  static EVP_KDF* const kdf = EVP_KDF_fetch(nullptr, OSSL_KDF_NAME_TLS1_3_KDF, nullptr);
+  EVP_KDF_CTX* context = kdf == nullptr ? nullptr : EVP_KDF_CTX_new(kdf);
+  if (context == nullptr) return false;
+  int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
+  constexpr std::string_view kPrefix = "tls13 ";
+  auto octets = [](const char* name, const void* bytes, size_t count) {
+    return OSSL_PARAM_construct_octet_string(name, const_cast<void*>(bytes), count);
+  };
+  OSSL_PARAM parameters[] = {
+      OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
+      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, const_cast<char*>(digest), 0),
+      octets(OSSL_KDF_PARAM_KEY, secret, secret_size),
+      octets(OSSL_KDF_PARAM_PREFIX, kPrefix.data(), kPrefix.size()),
+      octets(OSSL_KDF_PARAM_LABEL, label.data(), label.size()),
+      OSSL_PARAM_construct_end(),
+  };
+  bool done = EVP_KDF_derive(context, out, size, parameters) == 1;
+  EVP_KDF_CTX_free(context);
+  return done;
+}
+
+}  // namespace
+
+TrafficSecrets::~TrafficSecrets() {
+  OPENSSL_cleanse(client_bytes, sizeof client_bytes);
+  OPENSSL_cleanse(server_bytes, sizeof server_bytes);
+}
+
+struct TrafficKey::Suite {
+  uint16_t number;
+  const char* digest;
+  size_t secret_bytes;
+  size_t key_bytes;
+  EVP_CIPHER* cipher;
+
+  static const Suite* find(uint16_t number) {
+    static const Suite kSuites[] = {
+        {0x1301, "SHA256", 32, 16, EVP_CIPHER_fetch(nullptr, "AES-128-GCM", nullptr)},
+        {0x1302, "SHA384", 48, 32, EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr)},
+        {0x1303, "SHA256", 32, 32, EVP_CIPHER_fetch(nullptr, "ChaCha20-Poly1305", nullptr)},
+    };
+    for (const Suite& suite : kSuites) {
+      if (suite.number == number && suite.cipher != nullptr) return &suite;
+    }
+    return nullptr;
+  }
+};
+
+std::unique_ptr<TrafficKey> TrafficKey::make(uint16_t suite, Use use, std::span<const uint8_t> secret) {
+  const Suite* known = Suite::find(suite);
+  if (known == nullptr || secret.size() != known->secret_bytes) return nullptr;
+  std::unique_ptr<TrafficKey> key(new TrafficKey(*known, use));
+  std::copy(secret.begin(), secret.end(), key->secret_);
+  key->context_ = EVP_CIPHER_CTX_new();
+  if (key->context_ == nullptr || !key->derive()) return nullptr;
+  return key;
+}
+
+TrafficKey::~TrafficKey() {
+  EVP_CIPHER_CTX_free(context_);
+  OPENSSL_cleanse(secret_, sizeof secret_);
+}
+
+bool TrafficKey::derive() {
+  uint8_t key[kKeyBytesMax];
+  bool done = expand_label(suite_.digest, secret_, suite_.secret_bytes, "key", key, suite_.key_bytes) &&
+              expand_label(suite_.digest, secret_, suite_.secret_bytes, "iv", iv_, sizeof iv_) &&
+              EVP_CipherInit_ex(context_, suite_.cipher, nullptr, key, nullptr, use_ == Use::Seal ? 1 : 0) == 1;
+  OPENSSL_cleanse(key, sizeof key);
+  sequence_ = 0;
+  return done;
+}
+
+bool TrafficKey::is(std::span<const uint8_t> key) const {
+  uint8_t own[kKeyBytesMax];
+  bool same = key.size() == suite_.key_bytes &&
+              expand_label(suite_.digest, secret_, suite_.secret_bytes, "key", own, suite_.key_bytes) &&
+              CRYPTO_memcmp(own, key.data(), key.size()) == 0;
+  OPENSSL_cleanse(own, sizeof own);
+  return same;
+}
+
+bool TrafficKey::update() {
+  uint8_t next[TrafficSecrets::kBytesMax];
+  const size_t size = suite_.secret_bytes;
+  if (!expand_label(suite_.digest, secret_, size, "traffic upd", next, size)) return false;
+  std::memcpy(secret_, next, size);
+  OPENSSL_cleanse(next, sizeof next);
+  return derive();
+}
+
+// §5.3: the sequence number, XORed onto the end of the IV.
+void TrafficKey::next_nonce(uint8_t* nonce) {
+  std::memcpy(nonce, iv_, kNonceBytes);
+  uint64_t tail;
+  std::memcpy(&tail, nonce + 4, sizeof tail);
+  tail ^= __builtin_bswap64(sequence_++);
+  std::memcpy(nonce + 4, &tail, sizeof tail);
+}
+
+bool TrafficKey::seal(Buffer& out, ContentType type, std::span<const uint8_t> content) {
+  const size_t size = content.size();
+  const size_t length = size + 1 + kTagBytes;
+  uint8_t* const header = out.reserve(TlsRecords::kHeaderBytes + length);
+  header[0] = static_cast<uint8_t>(ContentType::ApplicationData);
+  header[1] = header[2] = 3;
+  header[3] = static_cast<uint8_t>(length >> 8);
+  header[4] = static_cast<uint8_t>(length);
+  uint8_t* const body = header + TlsRecords::kHeaderBytes;
+  uint8_t nonce[kNonceBytes];
+  next_nonce(nonce);
+  int n = 0;
+  const auto inner = static_cast<uint8_t>(type);
+  bool done = EVP_EncryptInit_ex(context_, nullptr, nullptr, nullptr, nonce) == 1 &&
+              EVP_EncryptUpdate(context_, nullptr, &n, header, TlsRecords::kHeaderBytes) == 1 &&
+              (size == 0 || EVP_EncryptUpdate(context_, body, &n, content.data(), static_cast<int>(size)) == 1) &&
+              EVP_EncryptUpdate(context_, body + size, &n, &inner, 1) == 1 &&
+              EVP_EncryptFinal_ex(context_, body + size + 1, &n) == 1 &&
+              EVP_CIPHER_CTX_ctrl(context_, EVP_CTRL_AEAD_GET_TAG, kTagBytes, body + size + 1) == 1;
+  if (done) out.commit(TlsRecords::kHeaderBytes + length);
+  return done;
+}
+
+int64_t TrafficKey::open(std::span<const uint8_t> record, uint8_t* to, uint8_t& type) {
+  if (record.size() < TlsRecords::kHeaderBytes + kTagBytes) return -1;
+  const uint8_t* const body = record.data() + TlsRecords::kHeaderBytes;
+  size_t size = record.size() - TlsRecords::kHeaderBytes - kTagBytes;
+  uint8_t nonce[kNonceBytes];
+  next_nonce(nonce);
+  int n = 0;
+  bool done = EVP_DecryptInit_ex(context_, nullptr, nullptr, nullptr, nonce) == 1 &&
+              EVP_DecryptUpdate(context_, nullptr, &n, record.data(), TlsRecords::kHeaderBytes) == 1 &&
+              (size == 0 || EVP_DecryptUpdate(context_, to, &n, body, static_cast<int>(size)) == 1) &&
+              EVP_CIPHER_CTX_ctrl(context_, EVP_CTRL_AEAD_SET_TAG, kTagBytes, const_cast<uint8_t*>(body) + size) == 1 &&
+              EVP_DecryptFinal_ex(context_, to + size, &n) == 1;
+  if (!done) return -1;
+  while (size > 0 && to[size - 1] == 0) --size;  // §5.4
+  type = size > 0 ? to[size - 1] : 0;
+  return size > 0 ? static_cast<int64_t>(size - 1) : 0;
+}
+
+bool TlsRecords::update_seal_key(Buffer& out) {
+  constexpr uint8_t kNotRequested[] = {kKeyUpdate, 0, 0, 1, 0};
+  return seal_->seal(out, ContentType::Handshake, kNotRequested) && seal_->update();
+}
+
+bool TlsRecords::seal(Buffer& out, std::span<const uint8_t> content) {
+  while (!content.empty()) {
+    if (seal_->records() >= records_per_key_max_ && !update_seal_key(out)) return false;
+    size_t size = std::min(content.size(), kContentBytesMax);
+    if (!seal_->seal(out, ContentType::ApplicationData, content.first(size))) return false;
+    content = content.subspan(size);
+  }
+  return true;
+}
+
+void TlsRecords::close_notify(Buffer& out) {
+  constexpr uint8_t kAlert[] = {1, kCloseNotify};
+  seal_->seal(out, ContentType::Alert, kAlert);
+}
+
+size_t TlsRecords::record_size(const uint8_t* header) {
+  size_t size = kHeaderBytes + (size_t{header[3]} << 8 | header[4]);
+  return size <= kRecordBytesMax ? size : 0;
+}
+
+TlsRecords::Opened TlsRecords::refuse_too_long(Buffer& out) { return fail(kRecordOverflow, "record too long", out); }
+
+TlsRecords::Opened TlsRecords::fail(uint8_t alert, std::string_view why, Buffer& out) {
+  const uint8_t fatal[] = {2, alert};
+  seal_->seal(out, ContentType::Alert, fatal);
+  error_ = why;
+  return Opened::Failed;
+}
+
+TlsRecords::Opened TlsRecords::open(std::span<const uint8_t> record, uint8_t* to, size_t& size, Buffer& out,
+                                    uint32_t& late_messages) {
+  size = 0;
+  // Behind the handshake every record is of this type outside.
+  if (record[0] != static_cast<uint8_t>(ContentType::ApplicationData)) {
+    return fail(kUnexpectedMessage, "unexpected record type", out);
+  }
+  uint8_t type = 0;
+  int64_t content = open_->open(record, to, type);
+  if (content < 0) return fail(kBadRecordMac, "bad record mac", out);
+  if (content > static_cast<int64_t>(kContentBytesMax)) return refuse_too_long(out);
+  auto bytes = static_cast<size_t>(content);
+  if (type == static_cast<uint8_t>(ContentType::ApplicationData)) [[likely]] {
+    empty_in_row_ = bytes == 0 ? empty_in_row_ + 1 : 0;
+    if (empty_in_row_ > kEmptyInRowMax) return fail(kUnexpectedMessage, "too many empty records", out);
+    size = bytes;
+    return Opened::Ok;
+  }
+  ++late_messages;
+  if (type == static_cast<uint8_t>(ContentType::Handshake)) return take_key_update({to, bytes}, out);
+  if (type == static_cast<uint8_t>(ContentType::Alert) && bytes == 2) return take_alert({to, bytes});
+  return fail(kUnexpectedMessage, "unexpected message", out);
+}
+
+// It ends with its record (§5.1), so it stands alone in it: behind it other keys hold.
+TlsRecords::Opened TlsRecords::take_key_update(std::span<const uint8_t> message, Buffer& out) {
+  if (message.empty() || message[0] != kKeyUpdate) return fail(kUnexpectedMessage, "unexpected message", out);
+  if (message.size() != 5 || message[1] != 0 || message[2] != 0 || message[3] != 1 || message[4] > 1) {
+    return fail(kDecodeError, "malformed KeyUpdate", out);
+  }
+  bool requested = message[4] == 1;
+  if (!open_->update() || (requested && !update_seal_key(out))) return fail(kInternalError, "key update", out);
+  return Opened::Ok;
+}
+
+// §6: whatever level it claims, an alert ends the connection, but for user_canceled, behind which close_notify comes.
+TlsRecords::Opened TlsRecords::take_alert(std::span<const uint8_t> alert) {
+  if (alert[1] == kCloseNotify) return Opened::Closed;
+  if (alert[1] == kUserCanceled) return Opened::Ok;
+  error_ = "alert of the peer";
+  return Opened::Failed;
+}
+
+}  // namespace weir::net
