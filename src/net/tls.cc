@@ -60,25 +60,24 @@ struct TlsBio {
       default: return 0;
     }
   }
-  // OpenSSL offers the keys for what it is going to write. Those of the server's application data are taken, if they
-  // are the ones that the secret we were told leads to: only then do we know how they go on.
+  // OpenSSL offers the keys for what it is going to write. Those of the server's application data are taken: they are
+  // the first that it offers after it has told their secret, by which we know how they go on.
   static bool take_sealing(TlsIo& io, const void* offer) {
     tls_crypto_info info;
     std::memcpy(&info, offer, sizeof info);
     if (info.version != TLS_1_3_VERSION || io.secrets == nullptr || io.secrets->server_size == 0) return false;
-    auto take = [&]<class Keys>(uint16_t suite, const Keys* keys) {
-      static constexpr unsigned char kZero[sizeof keys->rec_seq] = {};
-      if (std::memcmp(keys->rec_seq, kZero, sizeof kZero) != 0) return false;
-      auto key = TrafficKey::make(suite, TrafficKey::Use::Seal, io.secrets->server());
-      if (key == nullptr || !key->is(keys->key)) return false;
-      io.sealing = std::move(key);
-      return true;
+    auto take = [&]<class Keys>(uint16_t suite, const Keys& keys) {
+      uint8_t nonce[TrafficKey::kNonceBytes];
+      std::memcpy(nonce, keys.salt, sizeof keys.salt);
+      std::memcpy(nonce + sizeof keys.salt, keys.iv, sizeof keys.iv);
+      io.sealing = TrafficKey::make(suite, TrafficKey::Use::Seal, io.secrets->server(), keys.key, nonce);
+      return io.sealing != nullptr;
     };
     switch (info.cipher_type) {
-      case TLS_CIPHER_AES_GCM_128: return take(0x1301, static_cast<const tls12_crypto_info_aes_gcm_128*>(offer));
-      case TLS_CIPHER_AES_GCM_256: return take(0x1302, static_cast<const tls12_crypto_info_aes_gcm_256*>(offer));
+      case TLS_CIPHER_AES_GCM_128: return take(0x1301, *static_cast<const tls12_crypto_info_aes_gcm_128*>(offer));
+      case TLS_CIPHER_AES_GCM_256: return take(0x1302, *static_cast<const tls12_crypto_info_aes_gcm_256*>(offer));
       case TLS_CIPHER_CHACHA20_POLY1305:
-        return take(0x1303, static_cast<const tls12_crypto_info_chacha20_poly1305*>(offer));
+        return take(0x1303, *static_cast<const tls12_crypto_info_chacha20_poly1305*>(offer));
       default: return false;
     }
   }

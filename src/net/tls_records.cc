@@ -1,9 +1,7 @@
 #include "net/tls_records.h"
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
 
 #include <algorithm>
 #include <cstring>
@@ -19,27 +17,23 @@ constexpr uint8_t kKeyUpdate = 24;
 constexpr uint8_t kCloseNotify = 0, kUnexpectedMessage = 10, kBadRecordMac = 20, kRecordOverflow = 22,
                   kDecodeError = 50, kInternalError = 80, kUserCanceled = 90;
 
-// HKDF-Expand-Label with an empty context (§7.1).
-bool expand_label(const char* digest, const uint8_t* secret, size_t secret_size, std::string_view label, uint8_t* out,
-                  size_t size) {
-  static EVP_KDF* const kdf = EVP_KDF_fetch(nullptr, OSSL_KDF_NAME_TLS1_3_KDF, nullptr);
-  EVP_KDF_CTX* context = kdf == nullptr ? nullptr : EVP_KDF_CTX_new(kdf);
-  if (context == nullptr) return false;
-  int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
-  constexpr std::string_view kPrefix = "tls13 ";
-  auto octets = [](const char* name, const void* bytes, size_t count) {
-    return OSSL_PARAM_construct_octet_string(name, const_cast<void*>(bytes), count);
+// HMAC (RFC 2104) of one text. EVP_MAC and EVP_KDF take several microseconds for it, and each handshake needs two.
+bool hmac(const EVP_MD* digest, size_t block_bytes, std::span<const uint8_t> key, std::span<const uint8_t> text,
+          uint8_t* out) {
+  static thread_local const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> owned(EVP_MD_CTX_new(),
+                                                                                         &EVP_MD_CTX_free);
+  EVP_MD_CTX* const context = owned.get();
+  uint8_t pad[128];
+  auto digest_of = [&](uint8_t mask, std::span<const uint8_t> bytes) {
+    std::memset(pad, mask, block_bytes);
+    for (size_t i = 0; i < key.size(); ++i) pad[i] ^= key[i];
+    return EVP_DigestInit_ex(context, digest, nullptr) == 1 && EVP_DigestUpdate(context, pad, block_bytes) == 1 &&
+           EVP_DigestUpdate(context, bytes.data(), bytes.size()) == 1 &&
+           EVP_DigestFinal_ex(context, out, nullptr) == 1;
   };
-  OSSL_PARAM parameters[] = {
-      OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
-      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, const_cast<char*>(digest), 0),
-      octets(OSSL_KDF_PARAM_KEY, secret, secret_size),
-      octets(OSSL_KDF_PARAM_PREFIX, kPrefix.data(), kPrefix.size()),
-      octets(OSSL_KDF_PARAM_LABEL, label.data(), label.size()),
-      OSSL_PARAM_construct_end(),
-  };
-  bool done = EVP_KDF_derive(context, out, size, parameters) == 1;
-  EVP_KDF_CTX_free(context);
+  bool done = context != nullptr && digest_of(0x36, text) &&
+              digest_of(0x5c, {out, static_cast<size_t>(EVP_MD_get_size(digest))});
+  OPENSSL_cleanse(pad, sizeof pad);
   return done;
 }
 
@@ -52,32 +46,62 @@ TrafficSecrets::~TrafficSecrets() {
 
 struct TrafficKey::Suite {
   uint16_t number;
-  const char* digest;
-  size_t secret_bytes;
-  size_t key_bytes;
+  EVP_MD* digest;
+  size_t digest_bytes;  // of secrets, too
+  size_t digest_block_bytes;
   EVP_CIPHER* cipher;
+  size_t key_bytes;
 
   static const Suite* find(uint16_t number) {
+    auto digest = [](const char* name) { return EVP_MD_fetch(nullptr, name, nullptr); };
+    auto cipher = [](const char* name) { return EVP_CIPHER_fetch(nullptr, name, nullptr); };
     static const Suite kSuites[] = {
-        {0x1301, "SHA256", 32, 16, EVP_CIPHER_fetch(nullptr, "AES-128-GCM", nullptr)},
-        {0x1302, "SHA384", 48, 32, EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr)},
-        {0x1303, "SHA256", 32, 32, EVP_CIPHER_fetch(nullptr, "ChaCha20-Poly1305", nullptr)},
+        {0x1301, digest("SHA256"), 32, 64, cipher("AES-128-GCM"), 16},
+        {0x1302, digest("SHA384"), 48, 128, cipher("AES-256-GCM"), 32},
+        {0x1303, digest("SHA256"), 32, 64, cipher("ChaCha20-Poly1305"), 32},
     };
     for (const Suite& suite : kSuites) {
-      if (suite.number == number && suite.cipher != nullptr) return &suite;
+      if (suite.number == number && suite.digest != nullptr && suite.cipher != nullptr) return &suite;
     }
     return nullptr;
   }
+  // HKDF-Expand-Label (RFC 8446 §7.1) with an empty context, of at most one digest.
+  bool expand_label(const uint8_t* secret, std::string_view label, uint8_t* out, size_t size) const {
+    uint8_t info[64];
+    uint8_t* p = info;
+    *p++ = static_cast<uint8_t>(size >> 8);
+    *p++ = static_cast<uint8_t>(size);
+    *p++ = static_cast<uint8_t>(6 + label.size());
+    p = std::copy_n("tls13 ", 6, p);
+    p = std::copy(label.begin(), label.end(), p);
+    *p++ = 0;  // context
+    *p++ = 1;  // HKDF-Expand's first block
+    uint8_t block[EVP_MAX_MD_SIZE];
+    bool done = hmac(digest, digest_block_bytes, {secret, digest_bytes}, {info, p}, block);
+    if (done) std::memcpy(out, block, size);
+    OPENSSL_cleanse(block, sizeof block);
+    return done;
+  }
 };
 
-std::unique_ptr<TrafficKey> TrafficKey::make(uint16_t suite, Use use, std::span<const uint8_t> secret) {
+std::unique_ptr<TrafficKey> TrafficKey::of(uint16_t suite, Use use, std::span<const uint8_t> secret) {
   const Suite* known = Suite::find(suite);
-  if (known == nullptr || secret.size() != known->secret_bytes) return nullptr;
-  std::unique_ptr<TrafficKey> key(new TrafficKey(*known, use));
-  std::copy(secret.begin(), secret.end(), key->secret_);
-  key->context_ = EVP_CIPHER_CTX_new();
-  if (key->context_ == nullptr || !key->derive()) return nullptr;
-  return key;
+  if (known == nullptr || secret.size() != known->digest_bytes) return nullptr;
+  std::unique_ptr<TrafficKey> made(new TrafficKey(*known, use));
+  std::copy(secret.begin(), secret.end(), made->secret_);
+  made->context_ = EVP_CIPHER_CTX_new();
+  return made->context_ != nullptr ? std::move(made) : nullptr;
+}
+
+std::unique_ptr<TrafficKey> TrafficKey::make(uint16_t suite, Use use, std::span<const uint8_t> secret) {
+  auto made = of(suite, use, secret);
+  return made != nullptr && made->derive() ? std::move(made) : nullptr;
+}
+
+std::unique_ptr<TrafficKey> TrafficKey::make(uint16_t suite, Use use, std::span<const uint8_t> secret,
+                                             const uint8_t* key, const uint8_t* nonce) {
+  auto made = of(suite, use, secret);
+  return made != nullptr && made->begin(key, nonce) ? std::move(made) : nullptr;
 }
 
 TrafficKey::~TrafficKey() {
@@ -87,28 +111,23 @@ TrafficKey::~TrafficKey() {
 
 bool TrafficKey::derive() {
   uint8_t key[kKeyBytesMax];
-  bool done = expand_label(suite_.digest, secret_, suite_.secret_bytes, "key", key, suite_.key_bytes) &&
-              expand_label(suite_.digest, secret_, suite_.secret_bytes, "iv", iv_, sizeof iv_) &&
-              EVP_CipherInit_ex(context_, suite_.cipher, nullptr, key, nullptr, use_ == Use::Seal ? 1 : 0) == 1;
+  uint8_t nonce[kNonceBytes];
+  bool done = suite_.expand_label(secret_, "key", key, suite_.key_bytes) &&
+              suite_.expand_label(secret_, "iv", nonce, sizeof nonce) && begin(key, nonce);
   OPENSSL_cleanse(key, sizeof key);
-  sequence_ = 0;
   return done;
 }
 
-bool TrafficKey::is(std::span<const uint8_t> key) const {
-  uint8_t own[kKeyBytesMax];
-  bool same = key.size() == suite_.key_bytes &&
-              expand_label(suite_.digest, secret_, suite_.secret_bytes, "key", own, suite_.key_bytes) &&
-              CRYPTO_memcmp(own, key.data(), key.size()) == 0;
-  OPENSSL_cleanse(own, sizeof own);
-  return same;
+bool TrafficKey::begin(const uint8_t* key, const uint8_t* nonce) {
+  std::memcpy(iv_, nonce, sizeof iv_);
+  sequence_ = 0;
+  return EVP_CipherInit_ex(context_, suite_.cipher, nullptr, key, nullptr, use_ == Use::Seal ? 1 : 0) == 1;
 }
 
 bool TrafficKey::update() {
   uint8_t next[TrafficSecrets::kBytesMax];
-  const size_t size = suite_.secret_bytes;
-  if (!expand_label(suite_.digest, secret_, size, "traffic upd", next, size)) return false;
-  std::memcpy(secret_, next, size);
+  if (!suite_.expand_label(secret_, "traffic upd", next, suite_.digest_bytes)) return false;
+  std::memcpy(secret_, next, suite_.digest_bytes);
   OPENSSL_cleanse(next, sizeof next);
   return derive();
 }

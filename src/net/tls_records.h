@@ -39,12 +39,14 @@ class TrafficKey {
   // suite: its number on the wire (0x1301 …). Null: not a suite of RFC 8446 with AES-GCM or ChaCha20-Poly1305, a secret
   // of another length, or memory is short.
   static std::unique_ptr<TrafficKey> make(uint16_t suite, Use use, std::span<const uint8_t> secret);
+  // The same where key and nonce of the secret are known already (key size of the suite, kNonceBytes).
+  static std::unique_ptr<TrafficKey> make(uint16_t suite, Use use, std::span<const uint8_t> secret, const uint8_t* key,
+                                          const uint8_t* nonce);
+  static constexpr size_t kNonceBytes = 12;
   ~TrafficKey();
   TrafficKey(const TrafficKey&) = delete;
   TrafficKey& operator=(const TrafficKey&) = delete;
 
-  // Whether this is the present key.
-  bool is(std::span<const uint8_t> key) const;
   // Appends one record to `out`. At most kContentBytesMax bytes. False: OpenSSL failed, and `out` is as before.
   bool seal(Buffer& out, ContentType type, std::span<const uint8_t> content);
   // Opens one whole record, header included, to `to`, where record.size() bytes fit. Returns the size of the content;
@@ -55,10 +57,11 @@ class TrafficKey {
   uint64_t records() const { return sequence_; }  // with the present keys
 
  private:
-  static constexpr size_t kNonceBytes = 12;
   struct Suite;
   TrafficKey(const Suite& suite, Use use) : suite_(suite), use_(use) {}
+  static std::unique_ptr<TrafficKey> of(uint16_t suite, Use use, std::span<const uint8_t> secret);
   bool derive();
+  bool begin(const uint8_t* key, const uint8_t* nonce);
   void next_nonce(uint8_t* nonce);
 
   const Suite& suite_;
