@@ -170,7 +170,8 @@ Io Transport::read_tls(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
 }
 
 Io Transport::finish_read(Io result, ReadScratch& scratch, size_t total, std::span<const uint8_t>& bytes) {
-  if (!raw_out_.empty()) flush_raw();  // handshake flights, alerts, KeyUpdate answers
+  // Handshake flights and alerts leave at once; tickets and answers to KeyUpdate go with what the turn writes.
+  if (!raw_out_.empty() && (!handshake_done_ || result != Io::Ok)) flush_raw();
   if (io_.late_messages > kLateMessagesMax) {
     error_ = "TLS: too many KeyUpdate messages or renegotiations";
     result = Io::Failed;
@@ -277,11 +278,15 @@ Io Transport::write(Buffer& out) {
     SSL_do_handshake(ssl_);  // ClientHello
     ERR_clear_error();
   }
-  if (Io io = flush_raw(); io != Io::Ok) return io;
-  while (!out.empty() && handshake_done_) {
-    if (Io io = seal(out); io != Io::Ok) return io;
+  if (blocked_ || raw_out_.size() >= kSealAheadBytes) {
     if (Io io = flush_raw(); io != Io::Ok) return io;
   }
+  do {
+    if (handshake_done_) {
+      if (Io io = seal(out); io != Io::Ok) return io;
+    }
+    if (Io io = flush_raw(); io != Io::Ok) return io;
+  } while (!out.empty() && handshake_done_);
   return Io::Ok;
 }
 

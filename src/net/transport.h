@@ -42,12 +42,14 @@ class Transport {
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
 
-  // One read(2). The bytes stand in `scratch` until its next use; with Closed or Failed there may be some too.
+  // One read(2). The bytes stand in `scratch` until its next use; with Closed or Failed there may be some too. What TLS
+  // answers may wait for the next write(): wants_write().
   Io read(ReadScratch& scratch, std::span<const uint8_t>& bytes);
   // Takes from `out` what the socket takes, all in as few write(2) as records and size allow. Again: call
   // once more when the socket is writable (wants_write()).
   Io write(Buffer& out);
-  bool wants_write() const { return blocked_; }
+  // There is something for the socket besides what is given to write().
+  bool wants_write() const { return blocked_ || !raw_out_.empty(); }
   // Bytes the socket has taken so far.
   uint64_t bytes_written() const { return bytes_written_; }
   // TLS: close_notify; both: no more bytes from us.

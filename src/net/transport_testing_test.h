@@ -98,6 +98,8 @@ class Pair {
     std::span<const uint8_t> bytes;
     Io io = server->read(scratch, bytes);
     received.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    Buffer nothing(buffers);
+    if (io != Io::Failed && server->wants_write()) server->write(nothing);
     return io;
   }
   // Turns until both sides are through; the last outcome of the server.
