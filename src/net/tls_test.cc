@@ -253,13 +253,15 @@ struct Both {
     server = std::make_unique<Transport>(buffers, fds[0], std::move(server_tls));
     client = std::make_unique<Transport>(buffers, fds[1], client_tls, system_sockets(), resume);
   }
-  static std::string read(Transport& transport, ReadScratch& scratch) {
+  std::string read(Transport& transport) {
     std::span<const uint8_t> bytes;
     transport.read(scratch, bytes);
+    Buffer nothing(buffers);
+    if (transport.wants_write()) transport.write(nothing);
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
-  std::string client_read() { return read(*client, scratch); }
-  std::string server_read() { return read(*server, scratch); }
+  std::string client_read() { return read(*client); }
+  std::string server_read() { return read(*server); }
   void handshake() {
     Buffer nothing(buffers);
     for (int i = 0; i < 10 && !(client->handshake_done() && server->handshake_done()); ++i) {
