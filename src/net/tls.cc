@@ -86,16 +86,12 @@ struct TlsBio {
     std::string_view text(line);
     bool server = text.starts_with("SERVER_TRAFFIC_SECRET_0 ");
     if (!server && !text.starts_with("CLIENT_TRAFFIC_SECRET_0 ")) return;
-    text.remove_prefix(text.rfind(' ') + 1);
     TlsIo& io = of(ssl);
-    if (text.size() > 2 * TrafficSecrets::kBytesMax) return;
     if (io.secrets == nullptr) io.secrets = std::make_unique<TrafficSecrets>();
+    size_t size = 0;
     uint8_t* to = server ? io.secrets->server_bytes : io.secrets->client_bytes;
-    auto digit = [](char c) { return static_cast<uint8_t>(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10); };
-    for (size_t i = 0; i + 1 < text.size(); i += 2) {
-      to[i / 2] = static_cast<uint8_t>(digit(text[i]) << 4 | digit(text[i + 1]));
-    }
-    (server ? io.secrets->server_size : io.secrets->client_size) = static_cast<uint8_t>(text.size() / 2);
+    if (OPENSSL_hexstr2buf_ex(to, TrafficSecrets::kBytesMax, &size, line + text.rfind(' ') + 1, '\0') != 1) return;
+    (server ? io.secrets->server_size : io.secrets->client_size) = static_cast<uint8_t>(size);
   }
   static BIO_METHOD* method() {
     static BIO_METHOD* m = [] {

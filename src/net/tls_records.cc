@@ -1,6 +1,7 @@
 #include "net/tls_records.h"
 
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@ namespace {
 constexpr size_t kTagBytes = 16;
 constexpr size_t kKeyBytesMax = 32;
 constexpr uint8_t kKeyUpdate = 24;
+constexpr uint8_t kWarning = 1, kFatal = 2;  // AlertLevel
 // AlertDescription (RFC 8446 §6).
 constexpr uint8_t kCloseNotify = 0, kUnexpectedMessage = 10, kBadRecordMac = 20, kRecordOverflow = 22,
                   kDecodeError = 50, kInternalError = 80, kUserCanceled = 90;
@@ -197,10 +199,13 @@ bool TlsRecords::seal(Buffer& out, std::span<const uint8_t> content) {
   return true;
 }
 
-void TlsRecords::close_notify(Buffer& out) {
-  constexpr uint8_t kAlert[] = {1, kCloseNotify};
-  seal_->seal(out, ContentType::Alert, kAlert);
+void TlsRecords::send_alert(uint8_t level, uint8_t alert, Buffer& out) {
+  const uint8_t content[] = {level, alert};
+  if (!closed_) seal_->seal(out, ContentType::Alert, content);
+  closed_ = true;
 }
+
+void TlsRecords::close_notify(Buffer& out) { send_alert(kWarning, kCloseNotify, out); }
 
 size_t TlsRecords::record_size(const uint8_t* header) {
   size_t size = kHeaderBytes + (size_t{header[3]} << 8 | header[4]);
@@ -210,8 +215,8 @@ size_t TlsRecords::record_size(const uint8_t* header) {
 TlsRecords::Opened TlsRecords::refuse_too_long(Buffer& out) { return fail(kRecordOverflow, "record too long", out); }
 
 TlsRecords::Opened TlsRecords::fail(uint8_t alert, std::string_view why, Buffer& out) {
-  const uint8_t fatal[] = {2, alert};
-  seal_->seal(out, ContentType::Alert, fatal);
+  send_alert(kFatal, alert, out);
+  ERR_clear_error();  // what OpenSSL left there would be taken for another connection's
   error_ = why;
   return Opened::Failed;
 }
@@ -246,8 +251,8 @@ TlsRecords::Opened TlsRecords::take_key_update(std::span<const uint8_t> message,
   if (message.size() != 5 || message[1] != 0 || message[2] != 0 || message[3] != 1 || message[4] > 1) {
     return fail(kDecodeError, "malformed KeyUpdate", out);
   }
-  bool requested = message[4] == 1;
-  if (!open_->update() || (requested && !update_seal_key(out))) return fail(kInternalError, "key update", out);
+  bool answer = message[4] == 1 && !closed_;
+  if (!open_->update() || (answer && !update_seal_key(out))) return fail(kInternalError, "key update", out);
   return Opened::Ok;
 }
 

@@ -88,6 +88,7 @@ class TlsRecords {
 
   // Appends `content` to `out`, in as few records as there can be. False: OpenSSL failed.
   bool seal(Buffer& out, std::span<const uint8_t> content);
+  // The last record: behind it nothing is answered any more (§6.1). Once.
   void close_notify(Buffer& out);
 
   enum class Opened : uint8_t { Ok, Closed, Failed };
@@ -103,11 +104,13 @@ class TlsRecords {
   Opened take_key_update(std::span<const uint8_t> message, Buffer& out);
   Opened take_alert(std::span<const uint8_t> alert);
   Opened fail(uint8_t alert, std::string_view why, Buffer& out);
+  void send_alert(uint8_t level, uint8_t alert, Buffer& out);
   bool update_seal_key(Buffer& out);
 
   std::unique_ptr<TrafficKey> seal_, open_;
   uint64_t records_per_key_max_;
   uint32_t empty_in_row_ = 0;
+  bool closed_ = false;  // an alert has ended what we say
   std::string_view error_;
 };
 

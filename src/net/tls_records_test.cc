@@ -177,6 +177,18 @@ TEST_F(Records, EmptyRecordsAreTakenUpToALimit) {
   EXPECT_EQ(deliver(sealed(ContentType::ApplicationData, {})), Opened::Failed);
 }
 
+TEST_F(Records, BehindCloseNotifyNothingIsAnswered) {
+  server_.close_notify(answer_);
+  EXPECT_EQ(answered(), (std::vector<uint8_t>{21, 1, 0}));
+  answer_.release();
+  server_.close_notify(answer_);
+  EXPECT_EQ(deliver(sealed(ContentType::Handshake, {24, 0, 0, 1, 1})), Opened::Ok);
+  ASSERT_TRUE(raw_->update());
+  EXPECT_EQ(deliver(sealed(ContentType::ApplicationData, {'x'})), Opened::Ok) << "the update itself counts";
+  EXPECT_EQ(deliver({20, 3, 3, 0, 1, 1}), Opened::Failed);
+  EXPECT_TRUE(answer_.empty());
+}
+
 TEST_F(Records, AlertsCloseOrFail) {
   EXPECT_EQ(deliver(sealed(ContentType::Alert, {1, 90})), Opened::Ok) << "user_canceled";
   EXPECT_EQ(deliver(sealed(ContentType::Alert, {1, 0})), Opened::Closed);

@@ -13,7 +13,6 @@
 namespace weir::net {
 
 namespace {
-constexpr size_t kRecordBytesMax = 16384;
 constexpr size_t kSealAheadBytes = 128u << 10;  // sealed at a time: what may stand in raw_out_ beyond the socket
 }  // namespace
 
@@ -116,9 +115,14 @@ TlsRecords::Opened Transport::open_records(uint8_t* to, size_t& total) {
   return Opened::Ok;
 }
 
-// True when the handshake of a server is done.
-bool Transport::shake_hands() {
-  return SSL_is_server(ssl_) == 1 && SSL_do_handshake(ssl_) == 1 && note_handshake() == Io::Ok;
+// What OpenSSL's failure to read or to shake hands means: Ok where it waits for more.
+Io Transport::outcome_of(int result) {
+  switch (SSL_get_error(ssl_, result)) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE: return Io::Ok;
+    case SSL_ERROR_ZERO_RETURN: return Io::Closed;
+    default: note_failure(); return Io::Failed;
+  }
 }
 
 // Goes on without OpenSSL's session, if it has left the records to us.
@@ -137,7 +141,9 @@ bool Transport::take_records() {
 }
 
 Io Transport::read_tls(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
-  if (!handshake_done_ && shake_hands()) {
+  if (!handshake_done_ && SSL_is_server(ssl_) == 1) {
+    if (int done = SSL_do_handshake(ssl_); done != 1) return finish_read(outcome_of(done), scratch, 0, bytes);
+    note_handshake();
     bool taken = take_records();
     io_.secrets.reset();
     if (taken) return read_records(scratch, bytes);
@@ -152,14 +158,7 @@ Io Transport::read_tls(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
       if (io_.in_left == 0 && SSL_pending(ssl_) == 0) break;
       continue;
     }
-    int why = SSL_get_error(ssl_, ok);
-    if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) break;
-    if (why == SSL_ERROR_ZERO_RETURN) {
-      result = Io::Closed;
-      break;
-    }
-    note_failure();
-    result = Io::Failed;
+    result = outcome_of(ok);
     break;
   }
   if (!handshake_done_ && (total > 0 || SSL_is_init_finished(ssl_))) {
@@ -258,7 +257,7 @@ Io Transport::seal(Buffer& out) {
   size_t sealed = 0;
   while (!out.empty() && sealed < kSealAheadBytes) {
     size_t n = 0;
-    int ok = SSL_write_ex(ssl_, out.data(), std::min(out.size(), kRecordBytesMax), &n);
+    int ok = SSL_write_ex(ssl_, out.data(), std::min(out.size(), TlsRecords::kContentBytesMax), &n);
     if (ok != 1) {
       int why = SSL_get_error(ssl_, ok);
       if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) return Io::Again;

@@ -78,7 +78,7 @@ class Transport {
   Io read_records(ReadScratch& scratch, std::span<const uint8_t>& bytes);
   TlsRecords::Opened open_records(uint8_t* to, size_t& total);
   Io finish_read(Io result, ReadScratch& scratch, size_t total, std::span<const uint8_t>& bytes);
-  bool shake_hands();
+  Io outcome_of(int result);
   bool take_records();
   Io flush_raw() { return send_all(raw_out_); }
   Io send_all(Buffer& out);

@@ -252,6 +252,7 @@ TEST_P(TransportSuite, AChangedByteEndsTheConnectionWithAnAlertAndNothingIsDeliv
   EXPECT_EQ(pair_.server_read(), Io::Failed);
   EXPECT_EQ(pair_.received, "");
   EXPECT_EQ(pair_.server->error(), "TLS: bad record mac");
+  EXPECT_EQ(ERR_peek_error(), 0u) << "the thread's other connections would take it for theirs";
   char byte;
   EXPECT_LE(SSL_read(pair_.client, &byte, 1), 0);
   EXPECT_EQ(ERR_GET_REASON(ERR_get_error()), SSL_R_SSLV3_ALERT_BAD_RECORD_MAC);
