@@ -53,7 +53,7 @@ void Peer::read_once() {
     mark_dirty();
     on_handshake();
   }
-  if (uint32_t late = transport_->late_messages(); late > 0 && !late_messages_.spend(late, worker_.now())) {
+  if (too_many_late_messages()) {
     connection_.fail(http::h2::ErrorCode::EnhanceYourCalm, EndReason::TlsMessageFlood,
                      "too many KeyUpdate messages or renegotiations");
     return mark_dirty();
@@ -78,7 +78,12 @@ void Peer::discard_input() {
   std::span<const uint8_t> bytes;
   net::Io io = transport_->read(worker_.scratch(), bytes);
   discarded_ += bytes.size();
-  if (io == net::Io::Closed || io == net::Io::Failed) retire();
+  if (io == net::Io::Closed || io == net::Io::Failed || too_many_late_messages()) retire();
+}
+
+bool Peer::too_many_late_messages() {
+  uint32_t late = transport_->late_messages();
+  return late > 0 && !late_messages_.spend(late, worker_.now());
 }
 
 void Peer::flush() {

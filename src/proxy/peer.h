@@ -65,6 +65,7 @@ class Peer : public net::FdHandler, public http::h2::Sink {
   friend class Worker;
   void read_once();
   void discard_input();
+  bool too_many_late_messages();
   void update_interest();
   virtual void push_dirty() = 0;
   virtual void push_retired() = 0;
