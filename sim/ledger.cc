@@ -214,7 +214,7 @@ void Ledger::judge_own_status(const Call& call, TimePoint now) {
     if (call.lane != Lane::Fixed || e.grpc_status != 7) lie(call, "no rule answers it so");
     return;
   }
-  if (e.grpc_status == 8 && has(e.message, "buffer memory")) {
+  if (e.grpc_status == 8 && has(e.message, "memory for requests")) {
     ++happened["refused for want of memory"];
     if (!mix_.tight_memory) lie(call, "there was memory");
     return;

@@ -6,24 +6,31 @@
 #endif
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <new>
+#include <string>
 
-#include "base/assert.h"
+#include "base/log.h"
 
 namespace weir {
 
 namespace {
 
-constexpr size_t kPage = 4096;
-constexpr size_t kStepMin = 64u << 10;
+constexpr size_t kStep = 64u << 10;  // whole pages everywhere
 
-constexpr size_t pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+constexpr size_t steps(size_t bytes) { return (bytes + kStep - 1) / kStep * kStep; }
 
 }  // namespace
 
-ReservedMemory::ReservedMemory(size_t bytes) : reserved_(pages(bytes)) {
+ReservedMemory::ReservedMemory(size_t bytes) : reserved_(steps(bytes)) {
   data_ = mmap(nullptr, reserved_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  WEIR_ASSERT(data_ != MAP_FAILED);
+  if (data_ == MAP_FAILED) {
+    log_error("cannot reserve " + std::to_string(reserved_ >> 20) + " MiB of address space (ulimit -v?): " +
+              std::strerror(errno));
+    std::abort();
+  }
 #if defined(__SANITIZE_ADDRESS__)
   __lsan_register_root_region(data_, reserved_);  // what is stored here may own memory of the heap
 #endif
@@ -39,7 +46,7 @@ ReservedMemory::~ReservedMemory() {
 void ReservedMemory::grow(size_t bytes) {
   if (bytes <= usable_) return;
   if (bytes > reserved_) throw std::bad_alloc();
-  size_t wanted = std::min(pages(std::max({bytes, kStepMin, usable_ + usable_ / 8})), reserved_);
+  size_t wanted = std::min(steps(std::max(bytes, usable_ + usable_ / 8)), reserved_);
   auto* from = static_cast<char*>(data_) + usable_;
   if (mprotect(from, wanted - usable_, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
   usable_ = wanted;

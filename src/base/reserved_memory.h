@@ -9,7 +9,7 @@ namespace weir {
 
 class ReservedMemory {
  public:
-  // Reserves `bytes` (rounded up to pages). Ends the process when there is no such space.
+  // Reserves `bytes` (rounded up). Ends the process when there is no such space.
   explicit ReservedMemory(size_t bytes);
   ~ReservedMemory();
   ReservedMemory(const ReservedMemory&) = delete;

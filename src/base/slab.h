@@ -98,6 +98,7 @@ class Slab {
   }
 
   size_t size() const { return size_; }
+  bool full() const { return size_ >= kBytesMax / sizeof(Slot); }
   static uint32_t number(uint32_t index) { return index / kUnits; }
   // Every record in use has a number below it.
   uint32_t numbers() const { return top_; }

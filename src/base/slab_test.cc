@@ -57,7 +57,11 @@ TEST(Slab, ThrowsWhenItsAddressSpaceIsUsedUp) {
     char bytes[size_t{1} << 30];
   };
   auto slab = std::make_unique<Slab<Big>>();
-  for (int i = 0; i < 3; ++i) slab->emplace();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_FALSE(slab->full());
+    slab->emplace();
+  }
+  EXPECT_TRUE(slab->full());
   EXPECT_THROW(slab->emplace(), std::bad_alloc);
   EXPECT_EQ(slab->size(), 3u);
 }

@@ -35,9 +35,9 @@ void Worker::start_exchange(Downstream& down, Handle<Downstream> down_handle, ht
       return reject(down, stream, kind, {refusal->http_status, refusal->grpc_code, refusal->message});
     }
   }
-  if (buffers_.bytes_in_use() > options_.buffered_bytes_max) {
+  if (buffers_.bytes_in_use() > options_.buffered_bytes_max || exchanges_.full()) {
     ++defences_.requests_refused;
-    return reject(down, stream, kind, {503, 8, "the load balancer is out of buffer memory"});
+    return reject(down, stream, kind, {503, 8, "the load balancer is out of memory for requests"});
   }
   const RuleAction& action = down.listener().router.route({event.head, event.list, down.client_ip()}, arena_);
   if (action.kind == model::Action::Kind::FixedResponse) return reject_fixed(down, stream, kind, action);
@@ -93,7 +93,8 @@ void Worker::reject_fixed(Downstream& down, http::h2::StreamHandle stream, Reque
 }
 
 void Worker::keep_for_replay(Exchange& e, Downstream& down, const http::h2::OutgoingHeaders& fields) {
-  if (down.held_head_bytes() > kHeldHeadBytesMax || buffers_.bytes_in_use() > options_.buffered_bytes_max / 2) {
+  if (down.held_head_bytes() > kHeldHeadBytesMax || buffers_.bytes_in_use() > options_.buffered_bytes_max / 2 ||
+      replays_.full()) {
     ++defences_.requests_not_held;
     return;
   }
