@@ -109,7 +109,8 @@ void Network::shutdown_write(int fd) {
 size_t Network::unacknowledged(int fd) {
   const End& e = end(fd);
   const Half& half = e.wire->to[1 - e.side];
-  return half.over ? 0 : half.bytes - half.unread();
+  if (half.over) return 0;
+  return half.bytes - half.unread() + (e.wire->shut[e.side] && !half.fin ? 1 : 0);
 }
 
 // Bytes that nobody read make close() a reset.
