@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kTagBytes = 16;
 constexpr size_t kKeyBytesMax = 32;
+constexpr size_t kOverheadBytes = TlsRecords::kHeaderBytes + 1 + kTagBytes;  // of a record, beside its content
 constexpr uint8_t kKeyUpdate = 24;
 constexpr uint8_t kWarning = 1, kFatal = 2;  // AlertLevel
 // AlertDescription (RFC 8446 §6).
@@ -143,8 +144,9 @@ void TrafficKey::next_nonce(uint8_t* nonce) {
   std::memcpy(nonce + 4, &tail, sizeof tail);
 }
 
-bool TrafficKey::seal(Buffer& out, ContentType type, std::span<const uint8_t> content) {
-  const size_t size = content.size();
+bool TrafficKey::seal(Buffer& out, ContentType type, std::span<const uint8_t> content,
+                      std::span<const uint8_t> more) {
+  const size_t size = content.size() + more.size();
   const size_t length = size + 1 + kTagBytes;
   uint8_t* const header = out.reserve(TlsRecords::kHeaderBytes + length);
   header[0] = static_cast<uint8_t>(ContentType::ApplicationData);
@@ -156,10 +158,12 @@ bool TrafficKey::seal(Buffer& out, ContentType type, std::span<const uint8_t> co
   next_nonce(nonce);
   int n = 0;
   const auto inner = static_cast<uint8_t>(type);
+  auto encrypt = [&](uint8_t* to, std::span<const uint8_t> bytes) {
+    return bytes.empty() || EVP_EncryptUpdate(context_, to, &n, bytes.data(), static_cast<int>(bytes.size())) == 1;
+  };
   bool done = EVP_EncryptInit_ex(context_, nullptr, nullptr, nullptr, nonce) == 1 &&
               EVP_EncryptUpdate(context_, nullptr, &n, header, TlsRecords::kHeaderBytes) == 1 &&
-              (size == 0 || EVP_EncryptUpdate(context_, body, &n, content.data(), static_cast<int>(size)) == 1) &&
-              EVP_EncryptUpdate(context_, body + size, &n, &inner, 1) == 1 &&
+              encrypt(body, content) && encrypt(body + content.size(), more) && encrypt(body + size, {&inner, 1}) &&
               EVP_EncryptFinal_ex(context_, body + size + 1, &n) == 1 &&
               EVP_CIPHER_CTX_ctrl(context_, EVP_CTRL_AEAD_GET_TAG, kTagBytes, body + size + 1) == 1;
   if (done) out.commit(TlsRecords::kHeaderBytes + length);
@@ -190,13 +194,19 @@ bool TlsRecords::update_seal_key(Buffer& out) {
 }
 
 bool TlsRecords::seal(Buffer& out, std::span<const uint8_t> content) {
+  size_t records = (content.size() + kContentBytesMax - 1) / kContentBytesMax;
+  out.reserve(content.size() + records * kOverheadBytes);
   while (!content.empty()) {
-    if (seal_->records() >= records_per_key_max_ && !update_seal_key(out)) return false;
     size_t size = std::min(content.size(), kContentBytesMax);
-    if (!seal_->seal(out, ContentType::ApplicationData, content.first(size))) return false;
+    if (!seal_one(out, content.first(size), {})) return false;
     content = content.subspan(size);
   }
   return true;
+}
+
+bool TlsRecords::seal_one(Buffer& out, std::span<const uint8_t> content, std::span<const uint8_t> more) {
+  if (seal_->records() >= records_per_key_max_ && !update_seal_key(out)) return false;
+  return seal_->seal(out, ContentType::ApplicationData, content, more);
 }
 
 void TlsRecords::send_alert(uint8_t level, uint8_t alert, Buffer& out) {

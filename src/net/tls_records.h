@@ -47,8 +47,9 @@ class TrafficKey {
   TrafficKey(const TrafficKey&) = delete;
   TrafficKey& operator=(const TrafficKey&) = delete;
 
-  // Appends one record to `out`. At most kContentBytesMax bytes. False: OpenSSL failed, and `out` is as before.
-  bool seal(Buffer& out, ContentType type, std::span<const uint8_t> content);
+  // Appends one record of `content` and `more` to `out`: at most kContentBytesMax bytes. False: OpenSSL failed, and
+  // `out` is as before.
+  bool seal(Buffer& out, ContentType type, std::span<const uint8_t> content, std::span<const uint8_t> more = {});
   // Opens one whole record, header included, to `to`, where record.size() bytes fit. Returns the size of the content;
   // -1: it is not authentic. Padding is taken off; a record of nothing else has type 0.
   int64_t open(std::span<const uint8_t> record, uint8_t* to, uint8_t& type);
@@ -88,6 +89,8 @@ class TlsRecords {
 
   // Appends `content` to `out`, in as few records as there can be. False: OpenSSL failed.
   bool seal(Buffer& out, std::span<const uint8_t> content);
+  // Appends one record of both.
+  bool seal_one(Buffer& out, std::span<const uint8_t> content, std::span<const uint8_t> more);
   // The last record: behind it nothing is answered any more (§6.1). Once.
   void close_notify(Buffer& out);
 

@@ -13,7 +13,9 @@
 namespace weir::net {
 
 namespace {
-constexpr size_t kSealAheadBytes = 128u << 10;  // sealed at a time: what may stand in raw_out_ beyond the socket
+constexpr size_t kRecord = TlsRecords::kContentBytesMax;
+// What may stand in raw_out_, and one record more, so that a rest of some bytes needs no write of its own.
+constexpr size_t kSealAheadBytes = 128u << 10;
 }  // namespace
 
 Transport::Transport(BufferPool& buffers, int fd, std::shared_ptr<const TlsContext> tls, Sockets& sockets,
@@ -245,7 +247,8 @@ Io Transport::send_all(Buffer& out) {
 
 Io Transport::seal(Buffer& out) {
   if (own_ != nullptr) {
-    size_t size = std::min(out.size(), kSealAheadBytes);
+    size_t room = kSealAheadBytes + kRecord - std::min(raw_out_.size(), kSealAheadBytes + kRecord);
+    size_t size = out.size() <= room ? out.size() : room / kRecord * kRecord;
     if (!own_->records.seal(raw_out_, out.bytes().first(size))) {
       error_ = "TLS write failed";
       ERR_clear_error();
@@ -257,7 +260,7 @@ Io Transport::seal(Buffer& out) {
   size_t sealed = 0;
   while (!out.empty() && sealed < kSealAheadBytes) {
     size_t n = 0;
-    int ok = SSL_write_ex(ssl_, out.data(), std::min(out.size(), TlsRecords::kContentBytesMax), &n);
+    int ok = SSL_write_ex(ssl_, out.data(), std::min(out.size(), kRecord), &n);
     if (ok != 1) {
       int why = SSL_get_error(ssl_, ok);
       if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) return Io::Again;
@@ -271,19 +274,34 @@ Io Transport::seal(Buffer& out) {
   return Io::Ok;
 }
 
+size_t Transport::write_through(Buffer& out, std::span<const uint8_t> bytes) {
+  if (own_ == nullptr || blocked_ || raw_out_.size() >= kSealAheadBytes) return 0;
+  if (raw_out_.empty()) raw_out_.reserve(raw_out_hint_);
+  std::span<const uint8_t> left = bytes;
+  while (out.size() + left.size() >= kRecord && raw_out_.size() < kSealAheadBytes) {
+    size_t of_out = std::min(out.size(), kRecord);
+    size_t of_left = kRecord - of_out;
+    if (!own_->records.seal_one(raw_out_, out.bytes().first(of_out), left.first(of_left))) break;  // write() says so
+    out.consume(of_out);
+    left = left.subspan(of_left);
+  }
+  return bytes.size() - left.size();
+}
+
 Io Transport::write(Buffer& out) {
   if (context_ == nullptr) return send_all(out);
   if (!handshake_done_ && SSL_in_before(ssl_) != 0 && SSL_is_server(ssl_) == 0) {
     SSL_do_handshake(ssl_);  // ClientHello
     ERR_clear_error();
   }
-  if (blocked_ || raw_out_.size() >= kSealAheadBytes) {
+  if (blocked_) {
     if (Io io = flush_raw(); io != Io::Ok) return io;
   }
   do {
     if (handshake_done_) {
       if (Io io = seal(out); io != Io::Ok) return io;
     }
+    raw_out_hint_ = std::min(raw_out_.size(), kSealAheadBytes + 2 * kRecord);
     if (Io io = flush_raw(); io != Io::Ok) return io;
   } while (!out.empty() && handshake_done_);
   return Io::Ok;

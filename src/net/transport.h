@@ -48,6 +48,9 @@ class Transport {
   // Takes from `out` what the socket takes, all in as few write(2) as records and size allow. Again: call
   // once more when the socket is writable (wants_write()).
   Io write(Buffer& out);
+  // For many bytes: seals `out` and as much of `bytes` behind it as fills whole records, so that nobody copies them.
+  // Returns how many of `bytes` were taken: 0 where there is nothing to seal, or enough waits for the socket already.
+  size_t write_through(Buffer& out, std::span<const uint8_t> bytes);
   // There is something for the socket besides what is given to write().
   bool wants_write() const { return blocked_ || !raw_out_.empty(); }
   // Bytes the socket has taken so far.
@@ -88,6 +91,7 @@ class Transport {
   void note_lost();
 
   Buffer raw_out_;  // TLS records the socket has not taken
+  size_t raw_out_hint_ = 0;  // the latest turn's
   TlsIo io_;
   int fd_;
   Sockets& sockets_;

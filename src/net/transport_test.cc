@@ -132,6 +132,20 @@ TEST_P(TransportTls, TellsAnOrderlyCloseFromTheMiddleOfEverything) {
   EXPECT_TRUE(io == Io::Closed || io == Io::Failed);
 }
 
+TEST(Transport, WithoutRecordsOfItsOwnManyBytesAreLeftToWrite) {
+  Pair plain;
+  Pair tls12(tls_of(certificates()));
+  tls12.start_client(TLS1_2_VERSION, nullptr);
+  tls12.handshake();
+  const std::vector<uint8_t> many(50000);
+  for (Pair* pair : {&plain, &tls12}) {
+    Buffer out(pair->buffers);
+    out.append("x", 1);
+    EXPECT_EQ(pair->server->write_through(out, many), 0u);
+    EXPECT_EQ(out.size(), 1u);
+  }
+}
+
 TEST(Transport, RulesOfTls13AloneRefuseTls12) {
   TlsRules only13 = rules();
   only13.version_min = TLS1_3_VERSION;
@@ -221,6 +235,52 @@ TEST_P(TransportSuite, CarriesBytesOfAnyLengthBothWays) {
   }
   EXPECT_EQ(pair_.server->tls_info().cipher, GetParam());
   EXPECT_EQ(pair_.server->tls_info().server_name, "a.example");
+}
+
+TEST_P(TransportSuite, ManyBytesAreSealedInWholeRecordsBehindWhatWaits) {
+  for (size_t waiting : {0, 9, 100, 16383, 16384, 40000}) {
+    for (size_t many : {1, 4096, 16384, 40000}) {
+      std::string first = pattern(waiting), second = pattern(many + 7).substr(7);
+      Buffer out(pair_.buffers);
+      out.append(first.data(), first.size());
+      std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(second.data()), second.size());
+      size_t taken = pair_.server->write_through(out, bytes);
+      EXPECT_EQ(out.size() + many - taken, (waiting + many) % TlsRecords::kContentBytesMax);
+      EXPECT_TRUE(taken == 0 || out.empty()) << "in order";
+      out.append(bytes.subspan(taken));
+      ASSERT_EQ(pair_.server->write(out), Io::Ok) << pair_.server->error();
+      EXPECT_EQ(client_hears(waiting + many), first + second) << waiting << " and " << many;
+    }
+  }
+}
+
+TEST_P(TransportSuite, NothingIsSealedAheadWhileEnoughWaitsForTheSocket) {
+  std::string chunk = pattern(60000), sent;
+  std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(chunk.data()), chunk.size());
+  Buffer out(pair_.buffers);
+  auto write_through = [&] {
+    size_t taken = pair_.server->write_through(out, bytes);
+    out.append(bytes.subspan(taken));
+    sent += chunk;
+    return taken;
+  };
+  while (write_through() > 0) ASSERT_LT(sent.size(), 400000u);
+  EXPECT_GT(sent.size(), 100000u);
+  while (pair_.server->write(out) == Io::Ok) {
+    write_through();
+    ASSERT_LT(sent.size(), 100u << 20);
+  }
+  size_t waiting = out.size();
+  EXPECT_EQ(write_through(), 0u) << "the socket is full";
+  EXPECT_EQ(out.size(), waiting + chunk.size());
+  std::string got;
+  while (got.size() < sent.size()) {
+    char some[30000];
+    int n = SSL_read(pair_.client, some, sizeof some);
+    if (n > 0) got.append(some, static_cast<size_t>(n));
+    ASSERT_NE(pair_.server->write(out), Io::Failed);
+  }
+  EXPECT_EQ(got, sent);
 }
 
 TEST_P(TransportSuite, AnswersKeyUpdatesAndGoesOnWithTheNewKeys) {

@@ -86,6 +86,10 @@ bool Peer::too_many_late_messages() {
   return late > 0 && !late_messages_.spend(late, worker_.now());
 }
 
+size_t Peer::write_through(Buffer& output, std::span<const uint8_t> bytes) {
+  return transport_ != nullptr && !dead_ ? transport_->write_through(output, bytes) : 0;
+}
+
 void Peer::flush() {
   dirty_ = false;
   connection_.output_flushed();

@@ -31,6 +31,7 @@ class Peer : public net::FdHandler, public http::h2::Sink {
 
   // http::h2::Sink
   void on_output() override { mark_dirty(); }
+  size_t write_through(Buffer& output, std::span<const uint8_t> bytes) override;
 
  protected:
   void on_ready(uint32_t events) override;

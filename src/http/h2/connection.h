@@ -95,6 +95,12 @@ class Sink {
   virtual void on_goaway(uint32_t last_id, ErrorCode code) = 0;
   // The peer's SETTINGS changed; peer_max_concurrent_streams() may differ.
   virtual void on_settings() = 0;
+  // Many bytes are about to be copied to the end of `output`. The sink may take what stands there, and then of `bytes`
+  // what it likes; returns how much of these it took.
+  virtual size_t write_through(Buffer& output, std::span<const uint8_t> bytes) {
+    static_cast<void>(output), static_cast<void>(bytes);
+    return 0;
+  }
   // output() went from clean to dirty: put this connection on the list of those to flush. Nothing else.
   virtual void on_output() = 0;
 
@@ -198,6 +204,7 @@ class Connection {
   static Status flood(EndReason reason, const char* detail) { return {detail, ErrorCode::EnhanceYourCalm, reason}; }
 
   // connection_receive.cc
+  void keep_partial(std::span<const uint8_t> bytes);
   size_t consume_preface(std::span<const uint8_t> bytes, Status& status);
   size_t parse_frames(std::span<const uint8_t> bytes, Status& status);
   Status on_frame(const FrameHeader& h, const uint8_t* payload);
@@ -250,6 +257,7 @@ class Connection {
   void cut_header_block(uint32_t id, size_t start, uint8_t end_flag);
   void write_header_frames(uint32_t id, const OutgoingHeaders& fields, bool end_stream);
   size_t send_data_slowly(StreamHandle stream, std::span<const uint8_t> bytes, bool end_stream);
+  void write_through(std::span<const uint8_t> bytes);
   void write_data_frame(Stream& s, const uint8_t* bytes, size_t size, bool end_stream);
   size_t sendable(const Stream& s) const;
   void block(StreamHandle handle, Stream& s);
@@ -325,7 +333,9 @@ class Connection {
   uint32_t next_local_id_;
   uint32_t goaway_last_id_ = kStreamIdMax;  // that the peer will process
   size_t pending_bytes_ = 0;
-  static constexpr size_t kOutputHintMax = 64u << 10;
+  static constexpr size_t kOutputHintMax = 256u << 10;
+  static constexpr size_t kLargePartialBytes = 4096;
+  static constexpr size_t kWriteThroughBytes = 4096;
   size_t output_hint_ = 0;
   // A queue of the streams behind the connection's window or output_high_bytes; stale ones are skipped.
   std::vector<StreamHandle> blocked_;
@@ -361,11 +371,17 @@ class Connection {
 // Takes the bytes from the windows, too.
 [[gnu::always_inline]] inline void Connection::write_data_frame(Stream& s, const uint8_t* bytes, size_t size,
                                                                 bool end_stream) {
-  uint8_t* p = output_.reserve(kFrameHeaderBytes + size);
+  bool many = size >= kWriteThroughBytes;
+  uint8_t* p = output_.reserve(kFrameHeaderBytes + (many ? 0 : size));
   write_frame_header(p, {static_cast<uint32_t>(size), FrameType::Data, end_stream ? kFlagEndStream : uint8_t{0}, s.id});
   trace_written(p);
-  if (size > 0) std::memcpy(p + kFrameHeaderBytes, bytes, size);
-  output_.commit(kFrameHeaderBytes + size);
+  if (many) [[unlikely]] {
+    output_.commit(kFrameHeaderBytes);
+    write_through({bytes, size});
+  } else {
+    if (size > 0) std::memcpy(p + kFrameHeaderBytes, bytes, size);
+    output_.commit(kFrameHeaderBytes + size);
+  }
   data_written_ += size > 0 ? 1 : 0;
   s.send_window -= static_cast<int32_t>(size);
   send_window_ -= static_cast<int64_t>(size);

@@ -63,6 +63,36 @@ TEST(FlowControl, TheConnectionWindowComesBackWhateverBecomesOfTheData) {
   for (int i = 0; i < 30; ++i) feed(Wire{}.data(5, body(9000)), 9000);
 }
 
+TEST(FlowControl, WhatTheSinkWritesThroughLeavesInTheSameOrderAndIsCountedTheSame) {
+  auto written = [](size_t taken_at_once) {
+    Endpoint server(Role::Server);
+    begin(server, 2, Wire{}.settings({{4, 1u << 20}}).window(0, 1u << 20));
+    std::string out;
+    server.sink.write_through_hook = [&](Buffer& output, std::span<const uint8_t> bytes) -> size_t {
+      size_t taken = std::min(bytes.size(), taken_at_once);
+      if (taken == 0) return 0;
+      out.append(output.bytes().begin(), output.bytes().end());
+      output.release();
+      out.append(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(taken));
+      return taken;
+    };
+    for (uint32_t id : {1, 3}) server.connection.send_headers(server.sink.handle(id), fields_of(kOk), false);
+    size_t sent = 0;
+    for (size_t size : {4095, 4096, 16384, 40000, 1}) {
+      for (uint32_t id : {1, 3}) {
+        sent += server.connection.send_data(server.sink.handle(id), span_of(body(size, static_cast<char>('a' + id))),
+                                            size == 1);
+      }
+    }
+    EXPECT_EQ(sent, 2u * (4095 + 4096 + 16384 + 40000 + 1));
+    server.take();
+    return out + server.last_output;
+  };
+  std::string expected = written(0);
+  EXPECT_GT(expected.size(), 129000u);
+  for (size_t taken : {1, 5000, 16384}) EXPECT_EQ(written(taken), expected) << taken;
+}
+
 TEST(FlowControl, TheStreamWindowComesBackWhenConsumedAndPaddingAtOnce) {
   Endpoint server(small_windows(Role::Server));
   begin(server);

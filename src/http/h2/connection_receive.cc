@@ -29,11 +29,17 @@ bool Connection::receive(std::span<const uint8_t> bytes, TimePoint now) {
     size_t used = parse_frames(bytes, status);
     if (status && used < bytes.size()) {
       if (!in_header_block()) partial_since_ = now;  // else it counts from the block's first frame
-      partial_.append(bytes.subspan(used));
+      keep_partial(bytes.subspan(used));
     }
   }
   if (!status) fail(status.code, status.reason, status.detail);
   return !failed_;
+}
+
+// Of a large frame that is on its way, all has room at once; of one that was only announced nothing has.
+void Connection::keep_partial(std::span<const uint8_t> bytes) {
+  if (bytes.size() >= kLargePartialBytes) partial_.reserve(kFrameHeaderBytes + read_frame_header(bytes.data()).length);
+  partial_.append(bytes);
 }
 
 size_t Connection::consume_preface(std::span<const uint8_t> bytes, Status& status) {

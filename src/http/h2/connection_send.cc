@@ -144,6 +144,10 @@ bool Connection::takes_output(const Stream& s) const {
   return s.may_send() && (s.pending == nullptr || !(s.pending->end_stream || s.pending->has_trailers));
 }
 
+void Connection::write_through(std::span<const uint8_t> bytes) {
+  output_.append(bytes.subspan(sink_.write_through(output_, bytes)));
+}
+
 // All other cases: several frames, windows that are too small, an empty frame.
 size_t Connection::send_data_slowly(StreamHandle handle, std::span<const uint8_t> bytes, bool end_stream) {
   Stream* s = shared_.streams.resolve(handle);

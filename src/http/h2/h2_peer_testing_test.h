@@ -117,6 +117,7 @@ struct RecordingSink final : Sink {
   std::function<void(StreamHandle, Stream&, const HeadersEvent&)> headers_hook;
   std::function<void(StreamHandle, Stream&, bool)> data_hook;
   std::function<void(StreamHandle, Stream&)> reset_hook, sent_hook;
+  std::function<size_t(Buffer&, std::span<const uint8_t>)> write_through_hook;
 
   StreamHandle handle(uint32_t id) const {
     for (auto it = opened.rbegin(); it != opened.rend(); ++it) {
@@ -157,6 +158,9 @@ struct RecordingSink final : Sink {
   }
   void on_settings() override { events.push_back("settings"); }
   void on_output() override { ++dirty; }
+  size_t write_through(Buffer& output, std::span<const uint8_t> bytes) override {
+    return write_through_hook ? write_through_hook(output, bytes) : 0;
+  }
 };
 
 // One frame as text: "RST 1 CANCEL", "GOAWAY 1 PROTOCOL_ERROR", "DATA 1 5 end", "HEADERS 1 end", …
