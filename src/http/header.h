@@ -15,7 +15,7 @@ enum class Token : uint8_t {
   LastPseudo = Protocol,
   Connection, KeepAlive, ProxyConnection, TransferEncoding, Upgrade, Te, Host, ContentLength, Cookie, Expect,
   ContentType, UserAgent, GrpcTimeout, GrpcStatus, GrpcMessage, Server, Date,
-  XForwardedFor, XForwardedProto, XForwardedPort, XAmznTraceId,
+  XForwardedFor, XForwardedProto, XForwardedPort, XAmznTraceId, XAmznTlsVersion, XAmznTlsCipherSuite,
   Other,
 };
 

@@ -27,7 +27,7 @@ inline constexpr std::string_view kNames[] = {
     "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te", "host",
     "content-length", "cookie", "expect", "content-type", "user-agent", "grpc-timeout", "grpc-status",
     "grpc-message", "server", "date", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-port",
-    "x-amzn-trace-id",
+    "x-amzn-trace-id", "x-amzn-tls-version", "x-amzn-tls-cipher-suite",
     // The rest of HPACK's static table.
     "accept-charset", "accept-encoding", "accept-language", "accept-ranges", "accept",
     "access-control-allow-origin", "age", "allow", "authorization", "cache-control", "content-disposition",

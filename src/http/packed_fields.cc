@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "base/copy.h"
+
 namespace weir::http {
 
 namespace {
@@ -27,9 +29,9 @@ void write_packed(std::span<const Field> fields, uint8_t* p) {
                 f.never_indexed, f.unique};
     std::memcpy(p, &entry, sizeof entry);
     p += sizeof entry;
-    if (!f.name.empty()) std::memcpy(p, f.name.data(), f.name.size());
+    copy_short(p, f.name.data(), f.name.size());
     p += f.name.size();
-    if (!f.value.empty()) std::memcpy(p, f.value.data(), f.value.size());
+    copy_short(p, f.value.data(), f.value.size());
     p += f.value.size();
   }
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "base/copy.h"
 #include "grpc/status.h"
 #include "proxy/connection_log.h"
 
@@ -425,7 +426,7 @@ AccessRecord* Observer::begin_access(const RecordTexts& t) {
   r.lengths[kTextReason] = static_cast<uint16_t>(t.why.size());
   to += sizeof r;
   for (std::string_view text : texts) {
-    if (!text.empty()) std::memcpy(to, text.data(), text.size());
+    copy_short(to, text.data(), text.size());
     to += text.size();
   }
   return &r;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "http/known_names.h"
 #include "proxy/downstream.h"
 
 namespace weir::proxy {
@@ -15,6 +16,9 @@ using model::ForwardedFor;
 
 namespace {
 
+constexpr std::string_view kTlsVersionName = http::token_name(Token::XAmznTlsVersion);
+constexpr std::string_view kTlsCipherName = http::token_name(Token::XAmznTlsCipherSuite);
+constexpr uint64_t kTlsBits = token_bit(Token::XAmznTlsVersion) | token_bit(Token::XAmznTlsCipherSuite);
 constexpr uint64_t kHostBits = token_bit(Token::Authority) | token_bit(Token::Host);
 // Fields of which a target gets something else for each connection or request.
 constexpr uint64_t kOwnBits = token_bit(Token::XForwardedProto) | token_bit(Token::XForwardedPort) |
@@ -110,15 +114,15 @@ void HeadRules::compile(const model::RoutingSnapshot& snapshot, const model::Lis
   forwarded_for_port_ = snapshot.forwarded_for_port && snapshot.forwarded_for == ForwardedFor::Append;
   drop_invalid_ = snapshot.drop_invalid_headers;
   tls_headers_ = snapshot.tls_headers && listener.tls;
-  looks_at_names_ = drop_invalid_ || tls_headers_;
   port_ = ":" + std::to_string(listener.port);
   proto_ = listener.tls ? "https" : "http";
-  tls_version_name_ = "x-amzn-tls-version";
-  tls_cipher_name_ = "x-amzn-tls-cipher-suite";
+  tls_version_name_ = kTlsVersionName;
+  tls_cipher_name_ = kTlsCipherName;
   for (const model::NameValue& renamed : listener.renamed_headers) {
-    if (renamed.name == "x-amzn-tls-version") tls_version_name_ = lower_case(renamed.value);
-    if (renamed.name == "x-amzn-tls-cipher-suite") tls_cipher_name_ = lower_case(renamed.value);
+    if (renamed.name == kTlsVersionName) tls_version_name_ = lower_case(renamed.value);
+    if (renamed.name == kTlsCipherName) tls_cipher_name_ = lower_case(renamed.value);
   }
+  tls_headers_renamed_ = tls_headers_ && (tls_version_name_ != kTlsVersionName || tls_cipher_name_ != kTlsCipherName);
 }
 
 std::string HeadRules::address_of(const Connection& c) const {
@@ -167,7 +171,10 @@ class HeadEditor {
   TargetHead::InvalidNames fate_of_invalid_names() const {
     return rules_.drop_invalid_ ? TargetHead::InvalidNames::Dropped : TargetHead::InvalidNames::Forwarded;
   }
-  bool needed(uint64_t loose_tokens) const { return (loose_tokens & (kHostBits | kOwnBits)) || rules_.looks_at_names_; }
+  bool needed(const http::HeaderList& list) const {
+    return (list.loose_tokens & (kHostBits | kOwnBits | kTlsBits)) != 0 || rules_.tls_headers_renamed_ ||
+           (list.odd_names && rules_.drop_invalid_);
+  }
 
  private:
   // Changes the field, or answers that it goes.
@@ -188,13 +195,13 @@ class HeadEditor {
         f.unique = true;
         return false;
       case Token::Other:
-        return rules_.looks_at_names_ && drops_name(f);
+        return drops_name(f) || (rules_.drop_invalid_ && f.odd_name);
       default:
-        return false;
+        return (token_bit(f.token) & kTlsBits) != 0 && drops_name(f);
     }
   }
+  // What the client sends under the names of the fields that say how it came here.
   bool drops_name(const Field& f) const {
-    if (rules_.drop_invalid_ && f.odd_name) return true;
     return rules_.tls_headers_ && (f.name == rules_.tls_version_name_ || f.name == rules_.tls_cipher_name_);
   }
   static void change(Field& f, std::string_view value) {
@@ -240,10 +247,9 @@ TargetHead build_request(Downstream& down, http::HeaderList& list, uint64_t toke
   HeadEditor editor(down.listener().head, tools, list.list_size);
   bool client_sent_for = (tokens & token_bit(Token::XForwardedFor)) != 0;
   if (list.run != nullptr && (list.run->tokens() & kOwnBits) != 0) list.unfold();
-  uint64_t loose = list.loose_tokens;
   const auto* known = list.run == nullptr ? nullptr : &editor.rewritten(list.run);
   bool invalid = list.odd_names || (list.run != nullptr && list.run->odd_names());
-  if (editor.needed(loose)) {
+  if (editor.needed(list)) {
     editor.edit(list.fields);
     if (client_sent_for && down.listener().head.appends_address()) {
       append_address(list.fields, down.forwarded_address(), tools.arena);

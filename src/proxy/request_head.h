@@ -76,7 +76,7 @@ class HeadRules {
   bool forwarded_for_port_ = false;
   bool drop_invalid_ = false;
   bool tls_headers_ = false;
-  bool looks_at_names_ = false;  // of unknown fields
+  bool tls_headers_renamed_ = false;  // to names without a token
   std::string port_;             // ":8443"
   std::string proto_;
   std::string tls_version_name_, tls_cipher_name_;

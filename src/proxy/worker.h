@@ -211,6 +211,7 @@ class Worker {
   void end_on_target(Exchange& e);
   void begin_concerns(Exchange& e, ExchangeHandle handle, Group& group, Target& target);
   void note_outstanding(TargetHandle handle, Target& target);
+  void count_loads(Group& group);
   void tick_balance(TimePoint at);
   void begin_rebalancing(Handle<Group> handle);
   void rebalance();

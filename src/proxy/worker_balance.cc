@@ -58,6 +58,19 @@ void Worker::note_outstanding(TargetHandle handle, Target& target) {
   published_dirty_.push_back(handle);
 }
 
+// Loads are counted while something is chosen by them.
+void Worker::count_loads(Group& group) {
+  bool wanted = group.algorithm == model::Algorithm::LeastOutstandingRequests || group.rebalance.moving;
+  if (wanted == group.counts_loads) return;
+  group.counts_loads = wanted;
+  group.routable_stale |= wanted;
+  for (TargetHandle h : group.targets) {
+    Target& t = *targets_.resolve(h);
+    t.counts_loads = wanted;
+    note_outstanding(h, t);  // what others know changes
+  }
+}
+
 void Worker::tick_balance(TimePoint at) {
   double elapsed_s = last_tick_ == TimePoint{} ? 1.0 : std::chrono::duration<double>(at - last_tick_).count();
   last_tick_ = at;
@@ -102,6 +115,7 @@ void Worker::begin_rebalancing(Handle<Group> handle) {
   if (!r.config.enabled) return;
   if (!r.moving) moving_groups_.push_back(handle);
   r.moving = true;
+  count_loads(group);
   r.left = Rebalance::kNotCounted;
   r.next = now() + kCountsSettle;
   r.give_up = now() + std::chrono::milliseconds(r.config.age_ms_min) + kGiveUp;
@@ -116,6 +130,7 @@ void Worker::rebalance() {
   }
   std::erase_if(moving_groups_, [this](Handle<Group> handle) {
     Group* group = groups_.resolve(handle);
+    if (group != nullptr) count_loads(*group);
     return group == nullptr || !group->rebalance.moving;
   });
   TimePoint next = TimePoint::max();

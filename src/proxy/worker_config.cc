@@ -167,8 +167,7 @@ void Worker::apply_settings(Group& group, const model::TargetGroup& config) {
   group.retry_budget.configure(config.retry.budget_percent, (RetryBudget::kFloorPerSecond + workers - 1) / workers);
   group.rebalance.config = config.rebalancing;
   if (!config.rebalancing.enabled) group.rebalance.moving = false;
-  bool least = config.algorithm == model::Algorithm::LeastOutstandingRequests;
-  group.counts_loads = least || config.rebalancing.enabled;
+  count_loads(group);
   bool outcomes = config.outlier.enabled || config.algorithm == model::Algorithm::WeightedRandom;
   group.concerns = static_cast<uint8_t>((outcomes ? kOutcome : 0) |
                                         (config.placement == model::Placement::Rate ? kRate : 0) |

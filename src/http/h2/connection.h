@@ -238,10 +238,10 @@ class Connection {
     }
   }
   [[gnu::always_inline]] void trace_written(const uint8_t* header) {
-    if (shared_.trace != nullptr) shared_.trace->wrote(trace_id_, header);
+    trace_.wrote(trace_id_, header);
   }
   void trace_received(const uint8_t* header) {
-    if (shared_.trace != nullptr) shared_.trace->received(trace_id_, header);
+    trace_.received(trace_id_, header);
   }
   // At `to`, in output().
   void write_header(uint8_t* to, const FrameHeader& h) {
@@ -257,7 +257,8 @@ class Connection {
   void cut_header_block(uint32_t id, size_t start, uint8_t end_flag);
   void write_header_frames(uint32_t id, const OutgoingHeaders& fields, bool end_stream);
   size_t send_data_slowly(StreamHandle stream, std::span<const uint8_t> bytes, bool end_stream);
-  void write_through(std::span<const uint8_t> bytes);
+  void count_data(Stream& s, size_t size);
+  void write_any_data_frame(Stream& s, const uint8_t* bytes, size_t size, bool end_stream);
   void write_data_frame(Stream& s, const uint8_t* bytes, size_t size, bool end_stream);
   size_t sendable(const Stream& s) const;
   void block(StreamHandle handle, Stream& s);
@@ -305,6 +306,7 @@ class Connection {
   ConnectionOptions options_;
   Shared shared_;
   Sink& sink_;
+  FrameTrace& trace_;
   uint32_t trace_id_;
   StreamTable table_;
   HpackDecoder decoder_;
@@ -335,7 +337,7 @@ class Connection {
   size_t pending_bytes_ = 0;
   static constexpr size_t kOutputHintMax = 256u << 10;
   static constexpr size_t kLargePartialBytes = 4096;
-  static constexpr size_t kWriteThroughBytes = 4096;
+  static constexpr size_t kSmallDataBytes = 4096;  // larger ones may be written through
   size_t output_hint_ = 0;
   // A queue of the streams behind the connection's window or output_high_bytes; stale ones are skipped.
   std::vector<StreamHandle> blocked_;
@@ -368,32 +370,30 @@ class Connection {
   Budget glitches_{kGlitchRate};
 };
 
-// Takes the bytes from the windows, too.
-[[gnu::always_inline]] inline void Connection::write_data_frame(Stream& s, const uint8_t* bytes, size_t size,
-                                                                bool end_stream) {
-  bool many = size >= kWriteThroughBytes;
-  uint8_t* p = output_.reserve(kFrameHeaderBytes + (many ? 0 : size));
-  write_frame_header(p, {static_cast<uint32_t>(size), FrameType::Data, end_stream ? kFlagEndStream : uint8_t{0}, s.id});
-  trace_written(p);
-  if (many) [[unlikely]] {
-    output_.commit(kFrameHeaderBytes);
-    write_through({bytes, size});
-  } else {
-    if (size > 0) std::memcpy(p + kFrameHeaderBytes, bytes, size);
-    output_.commit(kFrameHeaderBytes + size);
-  }
+inline void Connection::count_data(Stream& s, size_t size) {
   data_written_ += size > 0 ? 1 : 0;
   s.send_window -= static_cast<int32_t>(size);
   send_window_ -= static_cast<int64_t>(size);
 }
 
-// Here because it is what is done most: one frame that nothing holds back.
+// Takes the bytes from the windows, too.
+[[gnu::always_inline]] inline void Connection::write_data_frame(Stream& s, const uint8_t* bytes, size_t size,
+                                                                bool end_stream) {
+  uint8_t* p = output_.reserve(kFrameHeaderBytes + size);
+  write_frame_header(p, {static_cast<uint32_t>(size), FrameType::Data, end_stream ? kFlagEndStream : uint8_t{0}, s.id});
+  trace_written(p);
+  if (size > 0) std::memcpy(p + kFrameHeaderBytes, bytes, size);
+  output_.commit(kFrameHeaderBytes + size);
+  count_data(s, size);
+}
+
+// Here because it is what is done most: one small frame that nothing holds back.
 [[gnu::always_inline]] inline size_t Connection::send_data(StreamHandle handle, std::span<const uint8_t> bytes,
                                                            bool end_stream) {
   Stream* s = shared_.streams.resolve(handle);
   size_t const size = bytes.size();
   auto const wanted = static_cast<int64_t>(size);
-  if (s == nullptr || failed_ || s->pending != nullptr || !s->may_send() || size - 1 >= kFrameBytesMax ||
+  if (s == nullptr || failed_ || s->pending != nullptr || !s->may_send() || size - 1 >= kSmallDataBytes ||
       wanted > s->send_window || wanted > send_window_ || output_.size() >= options_.output_high_bytes) [[unlikely]] {
     return send_data_slowly(handle, bytes, end_stream);
   }

@@ -10,7 +10,7 @@ namespace weir::http::h2 {
 bool Connection::receive(std::span<const uint8_t> bytes, TimePoint now) {
   if (failed_) return false;
   now_ = now;
-  if (shared_.trace != nullptr) shared_.trace->set_now(now);
+  trace_.set_now(now);
   Status status;
   if (options_.role == Role::Server && preface_seen_ < kPreface.size()) {
     bytes = bytes.subspan(consume_preface(bytes, status));

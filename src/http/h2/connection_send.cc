@@ -17,6 +17,11 @@ Tally& unread_tally() {
   return tally;
 }
 
+FrameTrace& no_trace() {
+  static thread_local FrameTrace off;
+  return off;
+}
+
 uint8_t* put_setting(uint8_t* p, SettingId id, uint32_t value) {
   p[0] = 0;
   p[1] = static_cast<uint8_t>(id);
@@ -29,6 +34,7 @@ Connection::Connection(const ConnectionOptions& options, const Shared& shared, S
     : options_(options),
       shared_(shared),
       sink_(sink),
+      trace_(shared.trace != nullptr ? *shared.trace : no_trace()),
       trace_id_(shared.trace != nullptr ? shared.trace->new_connection() : 0),
       decoder_(options.hpack),
       output_(shared.buffers),
@@ -144,8 +150,14 @@ bool Connection::takes_output(const Stream& s) const {
   return s.may_send() && (s.pending == nullptr || !(s.pending->end_stream || s.pending->has_trailers));
 }
 
-void Connection::write_through(std::span<const uint8_t> bytes) {
-  output_.append(bytes.subspan(sink_.write_through(output_, bytes)));
+void Connection::write_any_data_frame(Stream& s, const uint8_t* bytes, size_t size, bool end_stream) {
+  if (size <= kSmallDataBytes) return write_data_frame(s, bytes, size, end_stream);
+  FrameHeader h{static_cast<uint32_t>(size), FrameType::Data, end_stream ? kFlagEndStream : uint8_t{0}, s.id};
+  write_header(output_.reserve(kFrameHeaderBytes), h);
+  output_.commit(kFrameHeaderBytes);
+  size_t taken = sink_.write_through(output_, {bytes, size});
+  output_.append(bytes + taken, size - taken);
+  count_data(s, size);
 }
 
 // All other cases: several frames, windows that are too small, an empty frame.
@@ -159,7 +171,7 @@ size_t Connection::send_data_slowly(StreamHandle handle, std::span<const uint8_t
       size_t n = std::min({bytes.size() - sent, allowed, size_t{kFrameBytesMax}});
       bool last = sent + n == bytes.size();
       note_output();
-      write_data_frame(*s, bytes.data() + sent, n, last && end_stream);
+      write_any_data_frame(*s, bytes.data() + sent, n, last && end_stream);
       sent += n;
       allowed -= n;
     }
@@ -228,7 +240,7 @@ void Connection::pump_stream(StreamHandle handle, Stream& s) {
     glitches_.earn();
   }
   note_output();
-  write_data_frame(s, pending.data.data(), n, end && !pending.has_trailers);
+  write_any_data_frame(s, pending.data.data(), n, end && !pending.has_trailers);
   pending.data.consume(n);
   pending.drained += n;
   pending_bytes_ -= n;

@@ -41,7 +41,10 @@ class FrameTrace {
   void enable(bool on) {
     if (on && frames_ == nullptr) frames_.reset(new TracedFrame[kFrames]());
     if (!on) frames_.reset();
-    if (!on) noted_ = 0;
+    if (on == (next_ != nullptr)) return;
+    next_ = frames_.get();
+    end_ = next_ + (on ? kFrames : 0);
+    rounds_ = 0;
   }
   bool enabled() const { return frames_ != nullptr; }
   // The time that the frames to come are noted with.
@@ -57,22 +60,29 @@ class FrameTrace {
   template <class F>
   void for_each(uint64_t most, F&& f) const {
     if (frames_ == nullptr) return;
-    uint64_t count = noted_ < kFrames ? noted_ : kFrames;
+    uint64_t count = noted() < kFrames ? noted() : kFrames;
     if (count > most) count = most;
-    for (uint64_t i = noted_ - count; i < noted_; ++i) f(frames_[i % kFrames]);
+    for (uint64_t i = noted() - count; i < noted(); ++i) f(frames_[i % kFrames]);
   }
-  uint64_t noted() const { return noted_; }
+  uint64_t noted() const { return rounds_ * kFrames + static_cast<uint64_t>(next_ - frames_.get()); }
 
  private:
-  void note(uint32_t connection, const uint8_t* header, uint64_t direction) {
-    if (frames_ == nullptr) return;
+  [[gnu::always_inline]] void note(uint32_t connection, const uint8_t* header, uint64_t direction) {
+    if (next_ == nullptr) return;
     uint64_t head;
     std::memcpy(&head, header, sizeof head);
-    frames_[noted_++ % kFrames] = {(head & ~TracedFrame::kWritten) | direction, micros_, connection << 8 | header[8]};
+    *next_ = {(head & ~TracedFrame::kWritten) | direction, micros_, connection << 8 | header[8]};
+    if (++next_ == end_) [[unlikely]] wrap();
+  }
+  [[gnu::noinline]] void wrap() {
+    next_ = frames_.get();
+    ++rounds_;
   }
 
   std::unique_ptr<TracedFrame[]> frames_;
-  uint64_t noted_ = 0;
+  TracedFrame* next_ = nullptr;  // null: off
+  TracedFrame* end_ = nullptr;
+  uint64_t rounds_ = 0;
   uint32_t micros_ = 0;
   uint32_t connections_ = 0;
 };

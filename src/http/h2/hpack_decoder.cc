@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/assert.h"
+#include "base/copy.h"
 #include "http/h2/hpack.h"
 #include "http/h2/hpack_bytes.h"
 #include "http/h2/hpack_ring.h"
@@ -77,7 +78,7 @@ struct Literal {
   // Returns the end of the text; nullptr on a wrong Huffman string.
   char* decode(char* to) const {
     if (huffman) return huffman_decode(from, size, to);
-    if (size > 0) std::memcpy(to, from, size);
+    copy_short(to, from, size);
     return to + size;
   }
 };
@@ -177,14 +178,14 @@ struct HpackDecoder::Table {
   HeaderRunRef replaced;  // the run of the present block, when its memo has a longer one now
 };
 
-// By the first bytes: method and path mostly.
+// By the first bytes, of which there are two at least: method and path mostly.
 Memo& HpackDecoder::Table::memo_of(const uint8_t* at, const uint8_t* end) {
   if (!memos) memos = std::make_unique<std::array<Memo, Memo::kMemos>>();
   uint32_t first = 0;
   if (end - at >= 4) [[likely]] {
     std::memcpy(&first, at, sizeof first);
   } else {
-    for (const uint8_t* p = at; p < end; ++p) first = first << 8 | *p;
+    first = uint32_t{at[0]} << 16 | uint32_t{at[1]} << 8 | end[-1];
   }
   return (*memos)[(first * 0x9E3779B9u) >> 29];
 }

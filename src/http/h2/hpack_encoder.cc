@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/copy.h"
 #include "http/h2/hpack.h"
 #include "http/h2/hpack_bytes.h"
 #include "http/h2/hpack_ring.h"
@@ -166,7 +167,7 @@ void HpackEncoder::Table::insert(const Field& field, uint32_t hash, Token token,
   }
   auto append_text = [&to](std::string_view text) {
     to = append_integer(to, 0, 7, static_cast<uint32_t>(text.size()));
-    if (!text.empty()) std::memcpy(to, text.data(), text.size());
+    copy_short(to, text.data(), text.size());
     to += text.size();
   };
   if (index == 0) append_text(field.name);
