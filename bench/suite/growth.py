@@ -1,4 +1,4 @@
-"""s7: what Weir's CPU per RPC becomes with more targets, rules, open streams and workers.
+"""s7: what the CPU per RPC becomes with more targets (its peers', too), rules, open streams and workers.
 
 Each axis is a list of sizes; they take turns within a round, and a size is compared with the axis' base of the
 same round. Shapes of load, since batching decides the cost of an RPC more than anything else:
@@ -25,6 +25,7 @@ class Axis(NamedTuple):
     base: int
     quick: tuple = ()
     settings: dict = {}
+    peer: str = "weir"
 
 
 AXES = {
@@ -33,6 +34,9 @@ AXES = {
                         (2, 100, 1000), 2, (), {"algorithm": "least_outstanding_requests"}),
     "targets_deep": Axis("targets, 10 x 32 streams: the batches towards each target get thin", "targets", "deep",
                          (1, 2, 10, 100, 1000), 2, ()),
+    **{f"targets_{peer}": Axis(f"targets, one stream at a time: {peer}", "targets", "lone", (2, 100, 1000), 2, quick,
+                               peer=peer)
+       for peer, quick in (("nghttpx", (2, 1000)), ("haproxy", ()), ("nginx", ()))},
     "rules": Axis("rules, the last one matches", "rules", "deep", (1, 10, 100), 1, (1, 100)),
     "streams": Axis("streams held open beside the load", "streams", "deep", (1, 100, 1000, 10000, 100000), 1,
                     (1, 10000)),
@@ -88,7 +92,7 @@ def cell(bench, axis, size):
     bench.pin_backends(kind, load)
     try:
         with contextlib.ExitStack() as stack:
-            port, pids = stack.enter_context(bench.proxy("weir", targets, cpus=cpus, **settings))
+            port, pids = stack.enter_context(bench.proxy(axis.peer, targets, cpus=cpus, **settings))
             if axis.what == "streams":
                 connections = max(1, size // PER_CONNECTION)
                 idle = stack.enter_context(contextlib.closing(

@@ -72,7 +72,7 @@ def draw_all(results, titles, folder):
                              for p, row in r.items() if "p50_us" in row}) for n, r in lone]))
     growth = [(n, r) for n, r in results["growth"].items() if any("median" in row for row in r.values())]
     if growth:
-        made.append(page(os.path.join(folder, "growth.png"), "S7: growth of Weir",
+        made.append(page(os.path.join(folder, "growth.png"), "S7: growth",
                          [lambda axes, n=n, r=r: line(axes, titles[n][0], titles[n][1], r) for n, r in growth]))
     return made
 
