@@ -194,16 +194,19 @@ bool Downstream::is_idle(TimePoint now) {
   return now - since >= std::chrono::milliseconds(snapshot.idle_timeout_ms);
 }
 
-Duration Downstream::linger_limit() const {
-  if (connection_.failed() || discarded() > kDrainedBytesMax) return kLingerMax;
-  // The end of the load balancer waits for bytes, not for a client that has them all and does not close.
-  return worker_.shutting_down() && !transport_->in_flight() ? kLingerMax : kDrainedLingerMax;
+bool Downstream::has_lingered(TimePoint now) const {
+  Duration lingered = now - over_since_;
+  if (connection_.failed() || discarded() > kDrainedBytesMax) return lingered > kLingerMax;
+  if (lingered > kDrainedLingerMax) return true;
+  // The end of the load balancer waits for bytes, not for a silent client that has them all and does not close.
+  return worker_.shutting_down() && !transport_->in_flight() &&
+         now - std::max(over_since_, last_discarded()) > kLingerMax;
 }
 
 void Downstream::tick(TimePoint now) {
   if (dead()) return;
   if (over_since_ != TimePoint{}) {
-    if (now - over_since_ > linger_limit()) retire();
+    if (has_lingered(now)) retire();
     return;
   }
   if (EndReason reason = overdue(now); reason != EndReason::None) return cut(reason);

@@ -79,7 +79,7 @@ class Downstream final : public Peer {
   void gather_facts();
   void tick_life(TimePoint now);
   bool is_idle(TimePoint now);
-  Duration linger_limit() const;
+  bool has_lingered(TimePoint now) const;
   void note_tls_failure(std::string_view why);
 
   Handle<Downstream> self_;

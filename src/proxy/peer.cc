@@ -78,6 +78,7 @@ void Peer::discard_input() {
   std::span<const uint8_t> bytes;
   net::Io io = transport_->read(worker_.scratch(), bytes);
   discarded_ += bytes.size();
+  if (!bytes.empty()) last_discarded_ = worker_.now();
   if (io == net::Io::Closed || io == net::Io::Failed || too_many_late_messages()) retire();
 }
 

@@ -55,6 +55,7 @@ class Peer : public net::FdHandler, public http::h2::Sink {
   // flush() wrote everything and the connection has failed or is finished: close in order.
   void linger();
   uint64_t discarded() const { return discarded_; }
+  TimePoint last_discarded() const { return last_discarded_; }  // zero: nothing came while it lingered
   void retire();
 
   Worker& worker_;
@@ -80,6 +81,7 @@ class Peer : public net::FdHandler, public http::h2::Sink {
   bool dirty_ = false;
   bool dead_ = false;
   uint64_t discarded_ = 0;  // bytes that came while it lingered
+  TimePoint last_discarded_{};
   bool lingering_ = false;
 };
 
