@@ -73,7 +73,7 @@ struct Connection {
   HpackDecoder wide{kWide}, tight{kTight}, behind{kWide};
   HeaderList list, small, again;
   HeaderRunRef run;  // that the block began with
-  std::vector<Field> behind_run;
+  weir::http::FieldList behind_run;
   weir::http::HeaderRuns runs;
   Inflater reference, reference_behind;
   HpackEncoder encoder;

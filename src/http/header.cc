@@ -1,5 +1,7 @@
 #include "http/header.h"
 
+#include <algorithm>
+
 #include "http/known_names.h"
 
 namespace weir::http {
@@ -22,6 +24,26 @@ constexpr auto build_index() {
 constexpr auto kIndex = build_index();
 
 }  // namespace
+
+void FieldList::assign(std::span<const Field> fields) {
+  clear();
+  insert_front(fields);
+}
+
+void FieldList::insert_front(std::span<const Field> fields) {
+  if (size_ + fields.size() > capacity_) grow(size_ + fields.size());
+  std::copy_backward(begin(), end(), end() + fields.size());
+  std::copy(fields.begin(), fields.end(), begin());
+  size_ += fields.size();
+}
+
+void FieldList::grow(size_t size_min) {
+  size_t capacity = std::max<size_t>({16, 2 * capacity_, size_min});
+  auto fields = std::make_unique<Field[]>(capacity);
+  std::copy(begin(), end(), fields.get());
+  fields_ = std::move(fields);
+  capacity_ = capacity;
+}
 
 uint8_t find_known_name(std::string_view name, uint32_t hash) {
   for (size_t slot = hash % kSlots; kIndex[slot] != 0; slot = (slot + 1) % kSlots) {

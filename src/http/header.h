@@ -3,9 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
-#include <vector>
+#include <utility>
 
 namespace weir::http {
 
@@ -46,10 +47,63 @@ constexpr uint64_t token_bit(Token token) { return uint64_t{1} << static_cast<un
 
 class HeaderRun;
 
+// As a vector of fields, but what a header block does most takes few instructions: to append, and to be a span.
+class FieldList {
+ public:
+  FieldList() = default;
+  explicit FieldList(std::span<const Field> fields) { assign(fields); }
+  FieldList(const FieldList& other) : FieldList(std::span<const Field>(other)) {}
+  FieldList(FieldList&& other) noexcept { swap(other); }
+  FieldList& operator=(FieldList other) noexcept {
+    swap(other);
+    return *this;
+  }
+
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  Field* begin() { return fields_.get(); }
+  Field* end() { return fields_.get() + size_; }
+  const Field* begin() const { return fields_.get(); }
+  const Field* end() const { return fields_.get() + size_; }
+  Field& operator[](size_t i) { return fields_[i]; }
+  const Field& operator[](size_t i) const { return fields_[i]; }
+  void clear() { size_ = 0; }
+  // Not a field of this list.
+  [[gnu::always_inline]] void push_back(const Field& field) {
+    if (size_ == capacity_) [[unlikely]] grow(size_ + 1);
+    fields_[size_] = field;
+    ++size_;
+  }
+  // Neither takes fields of this list.
+  void assign(std::span<const Field> fields);
+  void insert_front(std::span<const Field> fields);
+  template <class F>
+  void erase_if(F&& f) {  // f(Field&): true takes it out; it may change it
+    size_t kept = 0;
+    for (size_t i = 0; i < size_; ++i) {
+      if (f(fields_[i])) continue;
+      if (kept != i) fields_[kept] = fields_[i];
+      ++kept;
+    }
+    size_ = kept;
+  }
+
+ private:
+  [[gnu::noinline]] void grow(size_t size_min);
+  void swap(FieldList& other) noexcept {
+    std::swap(fields_, other.fields_);
+    std::swap(size_, other.size_);
+    std::swap(capacity_, other.capacity_);
+  }
+  std::unique_ptr<Field[]> fields_;
+  size_t size_ = 0;
+  size_t capacity_ = 0;
+};
+
 // One decoded header block. Reused from block to block, so that it does not allocate in steady state.
 struct HeaderList {
   HeaderRun* run = nullptr;  // the fields that come first; nullptr: they stand in `fields`, too
-  std::vector<Field> fields;
+  FieldList fields;
   uint64_t loose_tokens = 0; // token_bit() of every field in `fields`, as they were decoded
   size_t list_size = 0;      // RFC 9113 §6.5.2: names + values + 32 per field
   bool too_large = false;    // over the limit: the rest was decoded (table state is right) but dropped
@@ -64,7 +118,7 @@ struct HeaderList {
   }
   // As the next one of a block.
   [[gnu::always_inline]] void add(const Field& field) {
-    fields.push_back(field);  // of an lvalue: its fast path is inlined, that of emplace_back() is not
+    fields.push_back(field);
     loose_tokens |= token_bit(field.token);
     odd_names |= field.odd_name;
   }

@@ -82,7 +82,7 @@ void HeaderList::for_each(F&& f) const {
 
 inline void HeaderList::unfold() {
   if (run == nullptr) return;
-  fields.insert(fields.begin(), run->fields().begin(), run->fields().end());
+  fields.insert_front(run->fields());
   loose_tokens |= run->tokens();
   odd_names |= run->odd_names();
   run = nullptr;

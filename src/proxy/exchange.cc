@@ -159,7 +159,7 @@ std::optional<Worker::Outcome> Worker::dispatch(Exchange& e, ExchangeHandle hand
     ++e.attempts;
     begin_on_target(e, handle, *group, chosen);
     observer_.sent(e, chosen, *target, now());
-    up->note_opened(streams_.resolve(stream)->id);
+    up->note_opened(up->connection().latest_local_id());
     send_request(e, up->connection(), fields);
     return std::nullopt;
   }
@@ -234,7 +234,7 @@ void Worker::forward_response_headers(ExchangeHandle handle, const http::h2::Hea
   drop_replay(*e);
   e->responded = true;
   touch(*e);
-  Target* target = targets_.resolve(e->target);
+  const Target* target = event.kind == http::h2::HeadersEvent::Kind::Head ? targets_.resolve(e->target) : nullptr;
   observer_.response_head(*e, event, target != nullptr ? target->metrics : nullptr, now());
   ResponseRules& rules = down->listener().response;
   bool edited = rules.active() && event.kind == http::h2::HeadersEvent::Kind::Head;

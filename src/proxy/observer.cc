@@ -323,6 +323,34 @@ void Observer::answered_by_rule(bool is_grpc, Status status, uint32_t rule_prior
   note_refusal(r, status, "fixed response", now);
 }
 
+// A record in the ring with these texts and what belongs to them; nullptr: it is lost, the ring is full.
+[[gnu::always_inline]] inline AccessRecord* Observer::begin_access(const RecordTexts& t) {
+  const std::string_view texts[] = {t.client.packed, t.group_and_target, t.trace, {t.request.bytes, t.request.size()},
+                                    t.why};
+  size_t size = sizeof(AccessRecord);
+  for (std::string_view text : texts) size += text.size();
+  size = (size + 7) & ~size_t{7};
+  uint8_t* to = ring_->reserve(static_cast<uint32_t>(size));
+  if (to == nullptr) return nullptr;
+  AccessRecord& r = *new (to) AccessRecord;
+  r.size = static_cast<uint32_t>(size);
+  r.client_port = t.client.client_port;
+  r.listener_port = t.client.listener_port;
+  r.tls = t.client.tls;
+  std::copy(std::begin(t.client.packed_lengths), std::end(t.client.packed_lengths), r.lengths);
+  r.lengths[kTextGroup] = static_cast<uint16_t>(t.group_and_target.size() - t.target_bytes);
+  r.lengths[kTextTarget] = static_cast<uint16_t>(t.target_bytes);
+  r.lengths[kTextTrace] = static_cast<uint16_t>(t.trace.size());
+  std::copy(t.request.lengths.begin(), t.request.lengths.end(), r.lengths + kTextMethod);
+  r.lengths[kTextReason] = static_cast<uint16_t>(t.why.size());
+  to += sizeof r;
+  for (std::string_view text : texts) {
+    copy_short(to, text.data(), text.size());
+    to += text.size();
+  }
+  return &r;
+}
+
 void Observer::note_refusal(const AccessRecord& about, Status status, std::string_view why, TimePoint now) {
   ++metrics_.ended_by[static_cast<size_t>(EndedBy::Balancer)];
   if (client_->ipv6) metrics_.ipv6_processed_bytes += arrived_bytes_;
@@ -402,34 +430,6 @@ void Observer::log(Exchange& e, const Target* target, const Group* group, const 
     if (target != nullptr) r->target_port = target->port;
   }
   if (s.note != Observed::kNoNote) drop_note(std::exchange(s.note, Observed::kNoNote));
-}
-
-// A record in the ring with these texts and what belongs to them; nullptr: it is lost, the ring is full.
-AccessRecord* Observer::begin_access(const RecordTexts& t) {
-  const std::string_view texts[] = {t.client.packed, t.group_and_target, t.trace, {t.request.bytes, t.request.size()},
-                                    t.why};
-  size_t size = sizeof(AccessRecord);
-  for (std::string_view text : texts) size += text.size();
-  size = (size + 7) & ~size_t{7};
-  uint8_t* to = ring_->reserve(static_cast<uint32_t>(size));
-  if (to == nullptr) return nullptr;
-  AccessRecord& r = *new (to) AccessRecord;
-  r.size = static_cast<uint32_t>(size);
-  r.client_port = t.client.client_port;
-  r.listener_port = t.client.listener_port;
-  r.tls = t.client.tls;
-  std::copy(std::begin(t.client.packed_lengths), std::end(t.client.packed_lengths), r.lengths);
-  r.lengths[kTextGroup] = static_cast<uint16_t>(t.group_and_target.size() - t.target_bytes);
-  r.lengths[kTextTarget] = static_cast<uint16_t>(t.target_bytes);
-  r.lengths[kTextTrace] = static_cast<uint16_t>(t.trace.size());
-  std::copy(t.request.lengths.begin(), t.request.lengths.end(), r.lengths + kTextMethod);
-  r.lengths[kTextReason] = static_cast<uint16_t>(t.why.size());
-  to += sizeof r;
-  for (std::string_view text : texts) {
-    copy_short(to, text.data(), text.size());
-    to += text.size();
-  }
-  return &r;
 }
 
 void Observer::add_stats(model::Stats& out) const {

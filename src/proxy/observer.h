@@ -69,6 +69,7 @@ class Observer {
     e.seen.request.add(bytes);
     methods_.at(e.seen.method).request_messages += e.seen.request.messages() - before;
   }
+  // group: of the target; trailers do without.
   void response_head(Exchange& e, const http::h2::HeadersEvent& event, GroupMetrics* group, TimePoint now);
   // Returns what MessageCounter::add() does; kNone if it is not gRPC.
   size_t response_data(Exchange& e, std::span<const uint8_t> bytes) {

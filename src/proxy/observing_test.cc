@@ -157,14 +157,16 @@ FrameBytes frame(uint32_t stream, http::h2::FrameType type = http::h2::FrameType
   return out;
 }
 
+constexpr auto place_of = http::h2::FrameTrace::place_of;
+
 TEST(FlightRecorder, WritesALinePerFrameWithTheTimeItWasSeen) {
   http::h2::FrameTrace trace;
   trace.enable(true);
   TimePoint now{seconds(1000)};
   trace.set_now(now - milliseconds(1500));
-  trace.received(7, frame(3));
+  trace.received(place_of(7), frame(3));
   trace.set_now(now);
-  trace.wrote(7, frame(3, http::h2::FrameType::Headers));
+  trace.wrote(place_of(7), frame(3, http::h2::FrameType::Headers));
   std::vector<std::string> lines = frame_lines(trace, {}, 2, now, 1'700'000'000'000);
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[0], "2023-11-14T22:13:18.500000Z w2 c7 < DATA stream=3 length=10 flags=END_STREAM");
@@ -174,7 +176,7 @@ TEST(FlightRecorder, WritesALinePerFrameWithTheTimeItWasSeen) {
 TEST(FlightRecorder, KeepsTheLatestAndFiltersByConnectionAndStream) {
   http::h2::FrameTrace trace;
   trace.enable(true);
-  for (uint32_t i = 0; i < http::h2::FrameTrace::kFrames + 100; ++i) trace.received(1 + i % 2, frame(i));
+  for (uint32_t i = 0; i < http::h2::FrameTrace::kFrames + 100; ++i) trace.received(place_of(1 + i % 2), frame(i));
   EXPECT_EQ(frame_lines(trace, {UINT32_MAX, 0, 0}, 0, {}, 0).size(), http::h2::FrameTrace::kFrames);
   EXPECT_EQ(frame_lines(trace, {UINT32_MAX, 1, 0}, 0, {}, 0).size(), http::h2::FrameTrace::kFrames / 2);
   EXPECT_EQ(frame_lines(trace, {UINT32_MAX, 0, 65000}, 0, {}, 0).size(), 1u);
@@ -184,10 +186,10 @@ TEST(FlightRecorder, KeepsTheLatestAndFiltersByConnectionAndStream) {
 
 TEST(FlightRecorder, IsSilentWhileItIsOff) {
   http::h2::FrameTrace trace;
-  trace.received(1, frame(1));
+  trace.received(place_of(1), frame(1));
   EXPECT_TRUE(frame_lines(trace, {}, 0, {}, 0).empty());
   trace.enable(true);
-  trace.received(1, frame(1));
+  trace.received(place_of(1), frame(1));
   trace.enable(false);
   EXPECT_TRUE(frame_lines(trace, {}, 0, {}, 0).empty());
 }

@@ -155,7 +155,7 @@ class HeadEditor {
   const HeadRules::Rewritten& rewritten(http::HeaderRun* run) {
     HeadRules::Rewritten& known = rules_.rewritten_[run->hash() % HeadRules::kRewritten];
     if (known.from.get() == run) [[likely]] return known;
-    std::vector<Field> fields(run->fields().begin(), run->fields().end());
+    http::FieldList fields(run->fields());
     edit(fields);
     for (Field& f : fields) {
       if (f.hash == 0) f.hash = http::field_hash(f.name, f.value);
@@ -164,8 +164,8 @@ class HeadEditor {
     return known;
   }
 
-  void edit(std::vector<Field>& fields) {
-    std::erase_if(fields, [this](Field& f) { return drops(f); });
+  void edit(http::FieldList& fields) {
+    fields.erase_if([this](Field& f) { return drops(f); });
   }
 
   TargetHead::InvalidNames fate_of_invalid_names() const {
@@ -233,10 +233,12 @@ class HeadEditor {
 namespace {
 
 // What the client says about x-forwarded-for is kept, its own address follows.
-void append_address(std::vector<Field>& fields, std::string_view address, Arena& arena) {
-  auto last = std::find_if(fields.rbegin(), fields.rend(),
-                           [](const Field& f) { return f.token == Token::XForwardedFor; });
-  if (last == fields.rend()) return;
+void append_address(http::FieldList& fields, std::string_view address, Arena& arena) {
+  Field* last = nullptr;
+  for (Field& f : fields) {
+    if (f.token == Token::XForwardedFor) last = &f;
+  }
+  if (last == nullptr) return;
   last->value = last->value.empty() ? join(arena, {address}) : join(arena, {last->value, ", ", address});
   last->hash = 0;
 }

@@ -26,13 +26,13 @@ http::h2::OutgoingHeaders ResponseRules::apply(http::HeaderList& list, http::Hea
   if (list.run != nullptr) {
     Rewritten& known = rewritten_[list.run->hash() % kRewritten];
     if (known.from.get() != list.run) {
-      std::vector<Field> fields(list.run->fields().begin(), list.run->fields().end());
-      std::erase_if(fields, replaced);
+      http::FieldList fields(list.run->fields());
+      fields.erase_if(replaced);
       known = {http::HeaderRunRef(list.run), runs.intern(fields)};
     }
     prefix = known.to.get();
   }
-  std::erase_if(list.fields, replaced);
+  list.fields.erase_if(replaced);
   return {prefix, list.fields, added_.get()};
 }
 

@@ -171,9 +171,10 @@ class Connection {
   bool preface_done() const { return settings_received_; }
   uint32_t peer_max_concurrent_streams() const { return peer_max_streams_; }
   uint32_t last_accepted_stream_id() const { return last_accepted_id_; }
+  uint32_t latest_local_id() const { return next_local_id_ - 2; }  // client: of the stream that was opened last
   uint64_t pings_acked() const { return pings_acked_; }
   // Its number in the flight recorder; 0 without one.
-  uint32_t trace_id() const { return trace_id_; }
+  uint32_t trace_id() const { return trace_place_ >> 8; }
   // What the peer lets us send on the whole connection; the output may hold it back, too.
   int64_t send_window() const { return send_window_; }
   bool output_full() const { return output_.size() >= options_.output_high_bytes; }
@@ -238,10 +239,10 @@ class Connection {
     }
   }
   [[gnu::always_inline]] void trace_written(const uint8_t* header) {
-    trace_.wrote(trace_id_, header);
+    trace_.wrote(trace_place_, header);
   }
   void trace_received(const uint8_t* header) {
-    trace_.received(trace_id_, header);
+    trace_.received(trace_place_, header);
   }
   // At `to`, in output().
   void write_header(uint8_t* to, const FrameHeader& h) {
@@ -254,7 +255,8 @@ class Connection {
     write_u32(p + kFrameHeaderBytes, value);
     output_.commit(kFrameHeaderBytes + 4);
   }
-  void cut_header_block(uint32_t id, size_t start, uint8_t end_flag);
+  [[gnu::noinline]] void keep_trailers(Stream& s, const OutgoingHeaders& fields, bool end_stream);
+  [[gnu::noinline]] void cut_header_block(uint32_t id, size_t start, uint8_t end_flag);
   void write_header_frames(uint32_t id, const OutgoingHeaders& fields, bool end_stream);
   size_t send_data_slowly(StreamHandle stream, std::span<const uint8_t> bytes, bool end_stream);
   void count_data(Stream& s, size_t size);
@@ -307,7 +309,7 @@ class Connection {
   Shared shared_;
   Sink& sink_;
   FrameTrace& trace_;
-  uint32_t trace_id_;
+  uint32_t trace_place_;
   StreamTable table_;
   HpackDecoder decoder_;
   HpackEncoder encoder_;

@@ -124,9 +124,11 @@ size_t Connection::parse_frames(std::span<const uint8_t> bytes, Status& status) 
     if (static_cast<size_t>(end - payload) < h.length) break;
     trace_received(at);
     Status good;
-    if (may_carry_data() && h.type == FrameType::Data) {
+    if (!may_carry_data()) [[unlikely]] {
+      good = on_frame(h, payload);
+    } else if (h.type == FrameType::Data) {
       good = on_data_frame(h, payload);
-    } else if (may_carry_data() && is_whole_block(h)) {
+    } else if (is_whole_block(h)) {
       good = on_header_block(h, {payload, h.length});
     } else {
       good = on_frame(h, payload);

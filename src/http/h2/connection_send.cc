@@ -35,7 +35,7 @@ Connection::Connection(const ConnectionOptions& options, const Shared& shared, S
       shared_(shared),
       sink_(sink),
       trace_(shared.trace != nullptr ? *shared.trace : no_trace()),
-      trace_id_(shared.trace != nullptr ? shared.trace->new_connection() : 0),
+      trace_place_(shared.trace != nullptr ? FrameTrace::place_of(shared.trace->new_connection()) : 0),
       decoder_(options.hpack),
       output_(shared.buffers),
       partial_(shared.buffers),
@@ -106,22 +106,25 @@ StreamHandle Connection::open_stream(uint64_t user) {
   write_header(output_.data() + start, h);
 }
 
-void Connection::send_headers(StreamHandle handle, const OutgoingHeaders& fields, bool end_stream) {
+// With the encoder inlined: all that most blocks need.
+[[gnu::flatten]] void Connection::send_headers(StreamHandle handle, const OutgoingHeaders& fields, bool end_stream) {
   Stream* s = shared_.streams.resolve(handle);
   if (s == nullptr || failed_ || !takes_output(*s)) return;
   s->head_sent = true;
-  if (s->pending != nullptr) {  // the body waits, so its trailers wait behind it
-    Buffer& trailers = s->pending->trailers;
-    if (fields.prefix != nullptr) pack_fields(fields.prefix->fields(), trailers);
-    pack_fields(fields.fields, trailers);
-    if (fields.suffix != nullptr) pack_fields(fields.suffix->fields(), trailers);
-    s->pending->has_trailers = true;
-    s->pending->end_stream = end_stream;
-    return;
-  }
+  if (s->pending != nullptr) [[unlikely]] return keep_trailers(*s, fields, end_stream);
   note_output();
   write_header_frames(s->id, fields, end_stream);
   if (end_stream) local_end(handle, *s);
+}
+
+// The body waits, so its trailers wait behind it.
+void Connection::keep_trailers(Stream& s, const OutgoingHeaders& fields, bool end_stream) {
+  Buffer& trailers = s.pending->trailers;
+  if (fields.prefix != nullptr) pack_fields(fields.prefix->fields(), trailers);
+  pack_fields(fields.fields, trailers);
+  if (fields.suffix != nullptr) pack_fields(fields.suffix->fields(), trailers);
+  s.pending->has_trailers = true;
+  s.pending->end_stream = end_stream;
 }
 
 // The block that stands in the output behind room for a frame header becomes HEADERS and CONTINUATION frames.

@@ -59,7 +59,7 @@ inline void copy_with_slack(char* to, const char* from, size_t size) {
   } while (done < size);
 }
 
-inline bool bytes_equal(const char* a, const char* b, size_t size) {
+[[gnu::always_inline]] inline bool bytes_equal(const char* a, const char* b, size_t size) {
   auto differ = [a, b]<class Word>(Word, size_t at) {
     Word x, y;
     std::memcpy(&x, a + at, sizeof x);

@@ -76,7 +76,7 @@ struct Literal {
   }
   size_t room() const { return huffman ? huffman_room(size) : size; }
   // Returns the end of the text; nullptr on a wrong Huffman string.
-  char* decode(char* to) const {
+  [[gnu::always_inline]] char* decode(char* to) const {
     if (huffman) return huffman_decode(from, size, to);
     copy_short(to, from, size);
     return to + size;
@@ -178,14 +178,14 @@ struct HpackDecoder::Table {
   HeaderRunRef replaced;  // the run of the present block, when its memo has a longer one now
 };
 
-// By the first bytes, of which there are two at least: method and path mostly.
+// By the first bytes: method and path mostly.
 Memo& HpackDecoder::Table::memo_of(const uint8_t* at, const uint8_t* end) {
   if (!memos) memos = std::make_unique<std::array<Memo, Memo::kMemos>>();
   uint32_t first = 0;
   if (end - at >= 4) [[likely]] {
     std::memcpy(&first, at, sizeof first);
   } else {
-    first = uint32_t{at[0]} << 16 | uint32_t{at[1]} << 8 | end[-1];
+    first = uint32_t{at[0]} << 16 | uint32_t{at[(end - at) >> 1]} << 8 | end[-1];
   }
   return (*memos)[(first * 0x9E3779B9u) >> 29];
 }
@@ -224,7 +224,7 @@ class HpackDecoder::Lesson {
         size = common;
       }
     }
-    if (size < kRunMin || (hit && size <= memo.run->size())) return;
+    if (size < (end - at == 1 ? 1 : kRunMin) || (hit && size <= memo.run->size())) return;
     memo_ = &memo;
     first_ = at;
     size_ = size;
@@ -251,7 +251,7 @@ class HpackDecoder::Lesson {
   }
 
  private:
-  static constexpr uint32_t kRunMin = 2;
+  static constexpr uint32_t kRunMin = 2;  // of a longer block; alone one field may stand: most trailers are such
   static constexpr uint32_t kCommonMin = 3;
   static constexpr size_t kRunBytesMax = 4096;  // a byte may name 4 KB: longer ones are not worth the memory
   Memo* memo_ = nullptr;
@@ -409,8 +409,7 @@ bool HpackDecoder::decode(std::span<const uint8_t> block, Arena& arena, HeaderLi
   // Size updates stand before the first field (RFC 7541 §4.2).
   if ((*at & 0xE0) == 0x20 && !table.take_size_updates(at, end)) [[unlikely]] return false;
   Admission admission{0, limits_.list_bytes_max, limits_.fields_max};
-  // A run has two fields at least: most trailers are shorter.
-  if (runs == nullptr || end - at < 2 || (*at & 0x80) == 0) {
+  if (runs == nullptr || (*at & 0x80) == 0) {
     if (!table.decode_fields(at, end, admission, arena, out)) return false;
   } else {
     Lesson lesson;

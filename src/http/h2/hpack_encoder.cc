@@ -33,11 +33,25 @@ struct StaticRange {
 constexpr std::array<StaticRange, static_cast<size_t>(Token::LastPseudo) + 1> kStaticRanges = {
     {{1, 1}, {2, 3}, {4, 5}, {6, 7}, {8, 14}, {1, 0}}};
 
-size_t room_for(std::span<const Field> fields) {
-  size_t most = 0;
-  for (const Field& f : fields) most += f.name.size() + f.value.size() + kFieldBytesMax;
-  return most;
-}
+// A block on its way into a buffer. The writer has room for all indexes and known runs of the block from the start;
+// whoever writes more makes room for that and for those again.
+class Block {
+ public:
+  Block(Buffer& out, size_t indexes, size_t runs)
+      : out_(out), room_(indexes * kIntegerBytesMax + runs * kEncodedRunBytesMax) {}
+  uint8_t* begin() { return out_.reserve(room_); }
+  // Room for `bytes`, too; the block goes on where this returns.
+  uint8_t* more(uint8_t* to, size_t bytes) {
+    end(to);
+    return out_.reserve(bytes + room_);
+  }
+  void end(uint8_t* to) { out_.commit(static_cast<size_t>(to - (out_.data() + out_.size()))); }
+  Buffer& out() { return out_; }
+
+ private:
+  Buffer& out_;
+  size_t room_;
+};
 
 // Other bits than those by which entries are found, and all of them count.
 constexpr uint32_t spread(uint32_t hash) { return (hash * 0x9E3779B1u) >> 16; }
@@ -61,8 +75,8 @@ struct HpackEncoder::Table {
     if (places[0] != hash) places = {hash, places[0]};
     return same;
   }
-  [[gnu::always_inline]] uint8_t* put(const Field& field, uint8_t* to);
-  uint8_t* literal(const Field& field, uint32_t hash, Token token, uint8_t* to);
+  [[gnu::always_inline]] uint8_t* put(const Field& field, uint8_t* to, Block& block);
+  uint8_t* literal(const Field& field, uint32_t hash, Token token, uint8_t* to, Block& block);
 
   // What a run was written as; right as long as the table did not change since.
   struct EncodedRun {
@@ -79,12 +93,8 @@ struct HpackEncoder::Table {
     auto [one, other] = places_of(run);
     return serves(one) ? &one : serves(other) ? &other : nullptr;
   }
-  // What put() may write: a known run is copied with all its place.
-  static size_t room_for(const HeaderRun* run) {
-    return run != nullptr ? run->list_size() + run->size() * kFieldBytesMax + kEncodedRunBytesMax : 0;
-  }
-  uint8_t* put(HeaderRun& run, uint8_t* to);
-  uint8_t* put_anew(HeaderRun& run, uint8_t* to);
+  uint8_t* put(HeaderRun& run, uint8_t* to, Block& block);
+  uint8_t* put_anew(HeaderRun& run, uint8_t* to, Block& block);
   std::array<EncodedRun, kEncodedRuns> encoded{};
   uint32_t changes = 0;   // of the dynamic table
   uint32_t literals = 0;  // written so far
@@ -143,7 +153,8 @@ void HpackEncoder::Table::insert(const Field& field, uint32_t hash, Token token,
   slots[best % kSlots] = static_cast<uint16_t>(ring.newest());
 }
 
-[[gnu::noinline]] uint8_t* HpackEncoder::Table::literal(const Field& field, uint32_t hash, Token token, uint8_t* to) {
+[[gnu::noinline]] uint8_t* HpackEncoder::Table::literal(const Field& field, uint32_t hash, Token token, uint8_t* to,
+                                                     Block& block) {
   uint8_t known_name = known_name_of(token);
   if (known_name == 0) {
     known_name = field.unique ? static_cast<uint8_t>(hash) : find_known_name(field.name, bytes_hash(field.name));
@@ -155,6 +166,7 @@ void HpackEncoder::Table::insert(const Field& field, uint32_t hash, Token token,
     return append_integer(to, kIndexed, 7, index);
   }
   ++literals;
+  to = block.more(to, field.name.size() + field.value.size() + kFieldBytesMax);
   bool keep = false;
   if (field.never_indexed) {
     to = append_integer(to, kNeverIndexed, 4, index);
@@ -207,10 +219,10 @@ void HpackEncoder::announce_size(Buffer& out) {
   size_changed_ = false;
 }
 
-inline uint8_t* HpackEncoder::Table::put(const Field& field, uint8_t* to) {
+inline uint8_t* HpackEncoder::Table::put(const Field& field, uint8_t* to, Block& block) {
   uint32_t hash = field.hash;
   Token token = field.token;
-  if (field.never_indexed | field.unique) [[unlikely]] return literal(field, hash, token, to);
+  if (field.never_indexed | field.unique) [[unlikely]] return literal(field, hash, token, to, block);
   if (hash == 0) [[unlikely]] {
     hash = field_hash(field.name, field.value);
     if (token == Token::Other) token = token_of(field.name);
@@ -224,52 +236,56 @@ inline uint8_t* HpackEncoder::Table::put(const Field& field, uint8_t* to) {
   }
   uint32_t age = find(field, hash);
   if (age != kNotFound) [[likely]] return append_integer(to, kIndexed, 7, kStaticCount + 1 + age);
-  return literal(field, hash, token, to);
+  return literal(field, hash, token, to, block);
 }
 
 void HpackEncoder::encode(std::span<const Field> fields, Buffer& out) {
   WEIR_ASSERT(table_ != nullptr);
-  uint8_t* const start = out.reserve(room_for(fields));
-  uint8_t* to = start;
-  for (const Field& f : fields) to = table_->put(f, to);
-  out.commit(static_cast<size_t>(to - start));
+  Block block(out, fields.size(), 0);
+  uint8_t* to = block.begin();
+  for (const Field& f : fields) to = table_->put(f, to, block);
+  block.end(to);
 }
 
 void HpackEncoder::encode(HeaderRun* prefix, std::span<const Field> fields, HeaderRun* suffix, Buffer& out) {
   begin_block(out);
   Table& table = *table_;
-  uint8_t* const start = out.reserve(Table::room_for(prefix) + room_for(fields) + Table::room_for(suffix));
-  uint8_t* to = start;
-  if (prefix != nullptr) to = table.put(*prefix, to);
-  for (const Field& f : fields) to = table.put(f, to);
-  if (suffix != nullptr) to = table.put(*suffix, to);
-  out.commit(static_cast<size_t>(to - start));
+  Block block(out, fields.size(), 2);
+  uint8_t* to = block.begin();
+  if (prefix != nullptr) to = table.put(*prefix, to, block);
+  for (const Field& f : fields) to = table.put(f, to, block);
+  if (suffix != nullptr) to = table.put(*suffix, to, block);
+  block.end(to);
 }
 
-[[gnu::always_inline]] inline uint8_t* HpackEncoder::Table::put(HeaderRun& run, uint8_t* to) {
+[[gnu::always_inline]] inline uint8_t* HpackEncoder::Table::put(HeaderRun& run, uint8_t* to, Block& block) {
   if (const EncodedRun* known = find(run)) [[likely]] {
     std::memcpy(to, known->bytes.data(), kEncodedRunBytesMax);
     return to + known->size;
   }
-  return put_anew(run, to);
+  return put_anew(run, to, block);
 }
 
 // Encodes the run and remembers how.
-[[gnu::noinline]] uint8_t* HpackEncoder::Table::put_anew(HeaderRun& run, uint8_t* const start) {
+[[gnu::noinline]] uint8_t* HpackEncoder::Table::put_anew(HeaderRun& run, uint8_t* to, Block& block) {
   uint32_t changes_before = changes;
   uint32_t literals_before = literals;
-  uint8_t* to = start;
-  for (const Field& f : run.fields()) to = put(f, to);
-  auto size = static_cast<size_t>(to - start);
+  block.end(to);
+  size_t start = block.out().size();
+  to = block.begin();
+  for (const Field& f : run.fields()) to = put(f, block.more(to, kIntegerBytesMax), block);
+  block.end(to);
+  size_t size = block.out().size() - start;
   // Only indexes: a literal may become an entry when it comes again.
-  if (changes != changes_before || literals != literals_before || size > kEncodedRunBytesMax) return to;
-  auto [one, other] = places_of(run);
-  // One that still serves another run stays where the other place does not.
-  EncodedRun& known = one.run && one.changes == changes ? other : one;
-  known.run = HeaderRunRef(&run);
-  known.changes = changes;
-  known.size = static_cast<uint8_t>(size);
-  std::memcpy(known.bytes.data(), start, size);
+  if (changes == changes_before && literals == literals_before && size <= kEncodedRunBytesMax) {
+    auto [one, other] = places_of(run);
+    // One that still serves another run stays where the other place does not.
+    EncodedRun& known = one.run && one.changes == changes ? other : one;
+    known.run = HeaderRunRef(&run);
+    known.changes = changes;
+    known.size = static_cast<uint8_t>(size);
+    std::memcpy(known.bytes.data(), block.out().data() + start, size);
+  }
   return to;
 }
 

@@ -67,45 +67,63 @@ struct Stream {
 using StreamPool = Slab<Stream>;
 using StreamHandle = Handle<Stream>;
 
-// id → slab index, open addressing. The hash keeps the runs short: with neighbouring ids in neighbouring
-// slots, erase() would walk over all streams that are open.
+// id → slab index. A stream has its place by its id, since neighbouring ids are open together; where that place is
+// taken, by a stream that is much older or because a peer leaves ids out, it goes into a hash table beside.
 class StreamTable {
  public:
   uint32_t find(uint32_t id) const {  // UINT32_MAX: not there
-    if (slots_.empty()) return UINT32_MAX;
-    for (size_t i = home(id);; i = (i + 1) & mask_) {
-      if (slots_[i].id == id) return slots_[i].index;
-      if (slots_[i].id == 0) return UINT32_MAX;
-    }
+    const Slot& s = slots_[home(id)];
+    if (s.id == id) [[likely]] return s.index;
+    return others_size_ == 0 ? UINT32_MAX : find_other(id);
   }
   void insert(uint32_t id, uint32_t index) {
-    if ((size_ + 1) * 2 > slots_.size()) [[unlikely]] resize(slots_.empty() ? 16 : slots_.size() * 2);
-    size_t i = home(id);
-    while (slots_[i].id != 0) i = (i + 1) & mask_;
-    slots_[i] = {id, index};
+    if (size_ >= size_max_) [[unlikely]] resize();
     ++size_;
+    Slot& s = slots_[home(id)];
+    if (s.id != 0) [[unlikely]] return insert_other(id, index);
+    s = {id, index};
   }
-  void erase(uint32_t id);
+  void erase(uint32_t id) {
+    Slot& s = slots_[home(id)];
+    if (s.id != id) [[unlikely]] return erase_other(id);
+    s = {};
+    --size_;
+  }
   size_t size() const { return size_; }
   template <class F>
   void for_each(F&& f) const {  // f(id, index); the table must not change meanwhile
-    for (const Slot& s : slots_) {
-      if (s.id != 0) f(s.id, s.index);
+    for (const auto* slots : {&own_, &others_}) {
+      for (const Slot& s : *slots) {
+        if (s.id != 0) f(s.id, s.index);
+      }
     }
   }
 
  private:
   struct Slot {
-    uint32_t id = 0;
-    uint32_t index = 0;
+    uint32_t id;  // 0: free
+    uint32_t index;
   };
-  size_t home(uint32_t id) const { return (id * 0x9E3779B9u) >> shift_; }  // golden ratio
-  void resize(size_t slots);
+  // No stream has the id 0, so what stands here is never looked for; nothing is written before there are own slots.
+  static inline Slot none_{};
 
-  std::vector<Slot> slots_;
-  size_t mask_ = 0;
-  size_t size_ = 0;
-  uint32_t shift_ = 0;  // 32 - log2(slots)
+  size_t home(uint32_t id) const { return (id >> 1) & mask_; }  // all ids of a side are odd, or all even
+  void resize();
+  // The others: open addressing. The hash keeps the runs short, whatever ids a peer chooses.
+  size_t other_home(uint32_t id) const { return (id * 0x9E3779B9u) >> others_shift_; }  // golden ratio
+  uint32_t find_other(uint32_t id) const;
+  void insert_other(uint32_t id, uint32_t index);
+  void erase_other(uint32_t id);
+  void resize_others(size_t slots);
+
+  Slot* slots_ = &none_;
+  uint32_t mask_ = 0;
+  uint32_t size_ = 0;
+  uint32_t size_max_ = 0;  // then it grows: half of the slots
+  uint32_t others_size_ = 0;
+  uint32_t others_shift_ = 0;  // 32 - log2(slots)
+  std::vector<Slot> own_;
+  std::vector<Slot> others_;
 };
 
 }  // namespace weir::http::h2
