@@ -209,7 +209,7 @@ void remove_tags(Json& stored, const Json& keys) {
   for (const auto& tag : stored) {
     bool removed = false;
     for (const auto& key : keys)
-      removed = removed || (key.is_string() ? key == tag["Key"] : text(key, "Key") == tag["Key"]);
+      removed = removed || (key.is_string() ? key : Json(text(key, "Key"))) == tag["Key"];
     if (!removed) kept.push_back(tag);
   }
   stored = std::move(kept);

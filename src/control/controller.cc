@@ -47,8 +47,8 @@ struct Controller::Impl {
     context.health.on_change = [this](const std::string& group) { services.health_changed(group); };
     context.health.in_use = [this](const std::string& group) { return !context.topology.balancer_of(group).empty(); };
     // The watch lives as long as the store; a Controller may not.
-    store.watch([this, alive = alive](std::string_view kind, std::string_view id) {
-      if (*alive) changed(std::string(kind), std::string(id));
+    store.watch([this, lives = alive](std::string_view kind, std::string_view id) {
+      if (*lives) changed(std::string(kind), std::string(id));
     });
   }
   ~Impl() { *alive = false; }

@@ -52,7 +52,8 @@ class Connection;
 
 struct HttpServer::Impl {
   class Listener;
-  Impl(net::Loop& l, HttpLimits m, Handler h) : loop(l), limits(m), handler(std::move(h)) {}
+  Impl(net::Loop& l, HttpLimits m, Handler h);
+  ~Impl();
   void accepted(int fd, bool local_socket);
   void answer(uint64_t id, HttpResponse response);
   // Destroys the connection after the current turn: it may be on the call stack.
@@ -293,6 +294,9 @@ void HttpServer::Impl::retire(uint64_t id) {
     if (*guard) connections.erase(id);
   });
 }
+
+HttpServer::Impl::Impl(net::Loop& l, HttpLimits m, Handler h) : loop(l), limits(m), handler(std::move(h)) {}
+HttpServer::Impl::~Impl() = default;
 
 HttpServer::HttpServer(net::Loop& loop, HttpLimits limits, Handler handler)
     : impl_(std::make_unique<Impl>(loop, limits, std::move(handler))) {}

@@ -407,7 +407,10 @@ bool HpackDecoder::decode(std::span<const uint8_t> block, Arena& arena, HeaderLi
   const uint8_t* const end = at + block.size();
   if (at == end) return true;
   // Size updates stand before the first field (RFC 7541 §4.2).
-  if ((*at & 0xE0) == 0x20 && !table.take_size_updates(at, end)) [[unlikely]] return false;
+  if ((*at & 0xE0) == 0x20) [[unlikely]] {
+    if (!table.take_size_updates(at, end)) return false;
+    if (at == end) return true;
+  }
   Admission admission{0, limits_.list_bytes_max, limits_.fields_max};
   if (runs == nullptr || (*at & 0x80) == 0) {
     if (!table.decode_fields(at, end, admission, arena, out)) return false;

@@ -83,6 +83,32 @@ TEST(HeaderRuns, ObeyTheLimitsOfAList) {
   EXPECT_EQ(decode.list.size(), 3u);
 }
 
+TEST(HeaderRuns, AreMadeOfTheOneFieldThatABlockIs) {
+  HeaderRuns runs;
+  Encoding encode;
+  Decoding decode;
+  decode.runs = &runs;
+  const Fields trailers{{"grpc-status", "0"}};
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(decode(encode(trailers)));
+  ASSERT_NE(decode.list.run, nullptr);
+  EXPECT_EQ(decode.list.run->size(), 1u);
+  EXPECT_EQ(decode.fields(), trailers);
+}
+
+TEST(HeaderRuns, AreNotLookedForInABlockThatOnlyUpdatesTheSize) {
+  HeaderRuns runs;
+  Decoding decode;
+  decode.runs = &runs;
+  EXPECT_TRUE(decode("20"));
+  EXPECT_TRUE(decode("3fe11f"));
+  EXPECT_TRUE(decode("20 82 82"));
+  EXPECT_TRUE(decode("20 82 82"));
+  EXPECT_NE(decode.list.run, nullptr);
+  EXPECT_TRUE(decode("20"));
+  EXPECT_EQ(decode.list.run, nullptr);
+  EXPECT_EQ(decode.fields(), Fields{});
+}
+
 TEST(HeaderRuns, AreNotMadeOfMalformedFields) {
   HeaderRuns runs;
   Decoding decode;
