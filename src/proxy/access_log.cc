@@ -17,10 +17,16 @@ class Texts {
     for (int i = 0; i < kAccessTexts; ++i) {
       texts_[static_cast<size_t>(i)] = {bytes, record.lengths[i]};
       bytes += record.lengths[i];
+      size_ += record.lengths[i];
     }
     if (record.trace.made()) write_trace(record.trace);
   }
   std::string_view operator[](AccessText which) const { return texts_[which]; }
+  // Of a line with each of them, that of the target twice.
+  size_t line_bytes_max(const LogContext& context) const {
+    constexpr size_t kRest = 2048;  // numbers, times, names, the trace
+    return kRest + LogLine::kEscapedMax * (size_ + texts_[kTextTarget].size() + context.load_balancer.size());
+  }
 
  private:
   void write_trace(const TraceId& id) {
@@ -28,27 +34,26 @@ class Texts {
     texts_[kTextTrace] = {trace_, static_cast<size_t>(end - trace_)};
   }
   std::array<std::string_view, kAccessTexts> texts_;
+  size_t size_ = 0;
   char trace_[kTraceRoot.size() + TraceId::kTextBytes];
 };
 
-void append_or_dash(std::string& out, std::string_view text) {
-  if (text.empty()) {
-    out += '-';
-  } else {
-    append_escaped(out, text);
-  }
+// Of our own: nothing in it needs escaping.
+void append_own(LogLine& out, std::string_view text) {
+  if (text.empty()) out += '-';
+  else out += text;
 }
 
-void append_endpoint(std::string& out, std::string_view address, uint16_t port) {
+void append_endpoint(LogLine& out, std::string_view address, uint16_t port) {
   bool v6 = address.find(':') != std::string_view::npos;
   if (v6) out += '[';
   out += address;
   if (v6) out += ']';
   out += ':';
-  append_number(out, port);
+  out.number(port);
 }
 
-void append_target(std::string& out, const AccessRecord& r, const Texts& t) {
+void append_target(LogLine& out, const AccessRecord& r, const Texts& t) {
   if (t[kTextTarget].empty()) {
     out += '-';
   } else {
@@ -56,30 +61,30 @@ void append_target(std::string& out, const AccessRecord& r, const Texts& t) {
   }
 }
 
-void append_status_or_dash(std::string& out, uint16_t status) {
+void append_status_or_dash(LogLine& out, uint16_t status) {
   if (status == 0) {
     out += '-';
   } else {
-    append_number(out, status);
+    out.number(status);
   }
 }
 
 std::string_view scheme(const AccessRecord& r) { return r.tls ? "https://" : "http://"; }
 
 // "POST https://host:443/pkg.Svc/Method HTTP/2.0": the port is always there.
-void append_request_line(std::string& out, const AccessRecord& r, const Texts& t) {
-  append_or_dash(out, t[kTextMethod]);
+void append_request_line(LogLine& out, const AccessRecord& r, const Texts& t) {
+  out.escaped_or_dash(t[kTextMethod]);
   out += ' ';
   out += scheme(r);
   std::string_view host = t[kTextAuthority];
-  append_escaped(out, host);
+  out.escaped(host);
   size_t colon = host.rfind(':');
   bool has_port = colon != std::string_view::npos && host.find(']', colon) == std::string_view::npos;
   if (!has_port) {
     out += ':';
-    append_number(out, r.listener_port);
+    out.number(r.listener_port);
   }
-  append_escaped(out, t[kTextPath]);
+  out.escaped(t[kTextPath]);
   out += " HTTP/2.0";
 }
 
@@ -113,23 +118,11 @@ std::string_view type_name(const AccessRecord& r) {
   return r.tls ? "h2" : r.is_grpc ? "grpc" : "http";
 }
 
-}  // namespace
-
-std::string_view to_string(EndedBy by) {
-  switch (by) {
-    case EndedBy::Target: return "target";
-    case EndedBy::Client: return "client";
-    case EndedBy::Balancer: return "load_balancer";
-  }
-  return "";
-}
-
-void append_access_alb(std::string& out, const AccessRecord& r, const char* bytes, const LogContext& context) {
-  Texts t(r, bytes);
+void write_alb(LogLine& out, const AccessRecord& r, const Texts& t, const LogContext& context) {
   Times times = times_of(r);
   out += type_name(r);
   out += ' ';
-  append_time(out, r.end_ns + context.unix_minus_monotonic_ns);
+  out.time(r.end_ns + context.unix_minus_monotonic_ns);
   out += ' ';
   out += context.load_balancer;
   out += ' ';
@@ -138,49 +131,48 @@ void append_access_alb(std::string& out, const AccessRecord& r, const char* byte
   append_target(out, r, t);
   for (int64_t micros : {times.request, times.target, times.response}) {
     out += ' ';
-    append_seconds(out, micros);
+    out.seconds(micros);
   }
   out += ' ';
   if (r.elb_status == 0) out += "000";
-  else append_number(out, r.elb_status);
+  else out.number(r.elb_status);
   out += ' ';
   append_status_or_dash(out, r.target_status);
   out += ' ';
-  append_number(out, static_cast<int64_t>(r.received_bytes));
+  out.number(static_cast<int64_t>(r.received_bytes));
   out += ' ';
-  append_number(out, static_cast<int64_t>(r.sent_bytes));
+  out.number(static_cast<int64_t>(r.sent_bytes));
   out += " \"";
   append_request_line(out, r, t);
   out += "\" ";
-  append_quoted(out, t[kTextUserAgent]);
+  out.quoted(t[kTextUserAgent]);
   out += ' ';
-  append_or_dash(out, t[kTextCipher]);
+  append_own(out, t[kTextCipher]);
   out += ' ';
-  append_or_dash(out, t[kTextProtocol]);
+  append_own(out, t[kTextProtocol]);
   out += ' ';
-  append_or_dash(out, t[kTextGroup]);
+  out.escaped_or_dash(t[kTextGroup]);
   for (AccessText which : {kTextTrace, kTextDomain, kTextCertificate}) {
     out += ' ';
-    append_quoted(out, t[which]);
+    out.quoted(t[which]);
   }
   out += ' ';
   if (r.rule_priority == kNoRule) out += '-';
-  else append_number(out, r.rule_priority);
+  else out.number(r.rule_priority);
   out += ' ';
-  append_time(out, r.begin_ns + context.unix_minus_monotonic_ns);
+  out.time(r.begin_ns + context.unix_minus_monotonic_ns);
   out += ' ';
-  append_quoted(out, action_name(r.action));
+  out.quoted(action_name(r.action));
   out += " \"-\" \"-\" \"";  // redirect_url, error_reason
   append_target(out, r, t);
   out += "\" \"";
   append_status_or_dash(out, r.target_status);
   out += "\" \"-\" \"-\" ";  // classification and its reason
-  append_or_dash(out, t[kTextConnection]);
+  append_own(out, t[kTextConnection]);
   out += " \"-\" \"-\" \"-\"\n";  // transformed host, URI, status
 }
 
-void append_access_json(std::string& out, const AccessRecord& r, const char* bytes, const LogContext& context) {
-  Texts t(r, bytes);
+void write_json(LogLine& out, const AccessRecord& r, const Texts& t, const LogContext& context) {
   Times times = times_of(r);
   JsonLine line(out);
   line.text("type", type_name(r));
@@ -196,10 +188,9 @@ void append_access_json(std::string& out, const AccessRecord& r, const char* byt
   line.optional_text("target_group_arn", t[kTextGroup]);
   line.number("attempts", r.attempts);
   line.text("request_verb", t[kTextMethod]);
-  std::string host;
-  append_escaped(host, t[kTextAuthority]);
-  line.text("host", host);
-  line.text(r.is_grpc ? "grpc_method" : "path", t[kTextPath]);
+  line.text("host", t[kTextAuthority]);
+  if (r.is_grpc) line.text("grpc_method", t[kTextPath]);
+  else line.text("path", t[kTextPath]);
   line.number("elb_status_code", r.elb_status);
   if (r.target_status != 0) line.number("target_status_code", r.target_status);
   if (r.is_grpc && r.grpc_status >= 0) line.number("grpc_status", r.grpc_status);
@@ -225,6 +216,27 @@ void append_access_json(std::string& out, const AccessRecord& r, const char* byt
   if (r.rule_priority != kNoRule) line.number("matched_rule_priority", r.rule_priority);
   line.optional_text("actions_executed", action_name(r.action));
   line.end();
+}
+
+}  // namespace
+
+std::string_view to_string(EndedBy by) {
+  switch (by) {
+    case EndedBy::Target: return "target";
+    case EndedBy::Client: return "client";
+    case EndedBy::Balancer: return "load_balancer";
+  }
+  return "";
+}
+
+void append_access_alb(std::string& out, const AccessRecord& record, const char* texts, const LogContext& context) {
+  Texts t(record, texts);
+  append_line(out, t.line_bytes_max(context), [&](LogLine& line) { write_alb(line, record, t, context); });
+}
+
+void append_access_json(std::string& out, const AccessRecord& record, const char* texts, const LogContext& context) {
+  Texts t(record, texts);
+  append_line(out, t.line_bytes_max(context), [&](LogLine& line) { write_json(line, record, t, context); });
 }
 
 }  // namespace weir::proxy

@@ -13,37 +13,37 @@ class Texts {
     for (int i = 0; i < kConnectionTexts; ++i) {
       texts_[static_cast<size_t>(i)] = {bytes, record.lengths[i]};
       bytes += record.lengths[i];
+      size_ += record.lengths[i];
     }
+  }
+  size_t line_bytes_max(const LogContext& context) const {
+    constexpr size_t kRest = 1024;  // numbers, the time, names
+    return kRest + LogLine::kEscapedMax * (size_ + context.load_balancer.size());
   }
   std::string_view operator[](ConnectionText which) const { return texts_[which]; }
 
  private:
   std::array<std::string_view, kConnectionTexts> texts_;
+  size_t size_ = 0;
 };
 
-void append_field(std::string& out, std::string_view text) {
+void append_field(LogLine& out, std::string_view text) {
   out += ' ';
-  if (text.empty()) {
-    out += '-';
-  } else {
-    append_escaped(out, text);
-  }
+  out.escaped_or_dash(text);
 }
-}  // namespace
 
-void append_connection_alb(std::string& out, const ConnectionRecord& r, const char* bytes, const LogContext& context) {
-  Texts t(r, bytes);
-  append_time(out, r.time_ns + context.unix_minus_monotonic_ns);
+void write_alb(LogLine& out, const ConnectionRecord& r, const Texts& t, const LogContext& context) {
+  out.time(r.time_ns + context.unix_minus_monotonic_ns);
   append_field(out, t[kConnClient]);
   out += ' ';
-  append_number(out, r.client_port);
+  out.number(r.client_port);
   out += ' ';
-  append_number(out, r.listener_port);
+  out.number(r.listener_port);
   append_field(out, t[kConnProtocol]);
   append_field(out, t[kConnCipher]);
   out += ' ';
   if (t[kConnFailure].empty()) {
-    append_seconds(out, r.handshake_ns / 1000);
+    out.seconds(r.handshake_ns / 1000);
   } else {
     out += '-';
   }
@@ -55,9 +55,7 @@ void append_connection_alb(std::string& out, const ConnectionRecord& r, const ch
   out += '\n';
 }
 
-void append_connection_json(std::string& out, const ConnectionRecord& r, const char* bytes,
-                            const LogContext& context) {
-  Texts t(r, bytes);
+void write_json(LogLine& out, const ConnectionRecord& r, const Texts& t, const LogContext& context) {
   JsonLine line(out);
   line.time("timestamp", r.time_ns + context.unix_minus_monotonic_ns);
   line.text("elb", context.load_balancer);
@@ -75,6 +73,20 @@ void append_connection_json(std::string& out, const ConnectionRecord& r, const c
   }
   line.text("conn_trace_id", t[kConnTrace]);
   line.end();
+}
+
+}  // namespace
+
+void append_connection_alb(std::string& out, const ConnectionRecord& record, const char* texts,
+                           const LogContext& context) {
+  Texts t(record, texts);
+  append_line(out, t.line_bytes_max(context), [&](LogLine& line) { write_alb(line, record, t, context); });
+}
+
+void append_connection_json(std::string& out, const ConnectionRecord& record, const char* texts,
+                            const LogContext& context) {
+  Texts t(record, texts);
+  append_line(out, t.line_bytes_max(context), [&](LogLine& line) { write_json(line, record, t, context); });
 }
 
 }  // namespace weir::proxy

@@ -50,7 +50,7 @@ void append_flags(std::string& line, const TracedFrame& f) {
 
 std::string line_of(const TracedFrame& f, int worker, int64_t unix_ns) {
   std::string line;
-  append_time(line, unix_ns);
+  append_line(line, LogLine::kTimeBytes, [&](LogLine& out) { out.time(unix_ns); });
   line += " w" + std::to_string(worker) + " c" + std::to_string(f.connection()) + (f.written() ? " > " : " < ");
   std::string_view name = type_name(f.type());
   line += name.empty() ? "type" + std::to_string(static_cast<int>(f.type())) : std::string(name);

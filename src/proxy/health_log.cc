@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 
 #include "proxy/log_text.h"
 
@@ -44,8 +43,55 @@ struct Texts {
       : address(bytes, r.lengths[kHealthAddress]),
         group(address.data() + address.size(), r.lengths[kHealthGroup]),
         description(group.data() + group.size(), r.lengths[kHealthDescription]) {}
+  size_t line_bytes_max(const LogContext& context) const {
+    constexpr size_t kRest = 1024;  // numbers, the time, names
+    return kRest + LogLine::kEscapedMax *
+                       (address.size() + group.size() + description.size() + context.load_balancer.size());
+  }
   std::string_view address, group, description;
 };
+
+void write_alb(LogLine& out, const HealthRecord& r, const Texts& t, const LogContext& context) {
+  constexpr int64_t kSecondNs = 1'000'000'000;
+  out += type_of(r);
+  out += ' ';
+  out.time(r.time_ns + context.unix_minus_monotonic_ns);
+  out += ' ';
+  out.number(r.latency_ns / kSecondNs);
+  out += '.';
+  out.padded(static_cast<uint32_t>(r.latency_ns % kSecondNs), 9);
+  out += ' ';
+  bool v6 = t.address.find(':') != std::string_view::npos;
+  if (v6) out += '[';
+  out += t.address;
+  if (v6) out += ']';
+  out += ':';
+  out.number(r.target_port);
+  out += ' ';
+  out.escaped(t.group);
+  out += std::string_view(r.passed ? " PASS " : " FAIL ");
+  if (r.code < 0) out += '-';
+  else out.number(r.code);
+  out += ' ';
+  out += reason_code(r.fault);
+  out += '\n';
+}
+
+void write_json(LogLine& out, const HealthRecord& r, const Texts& t, const LogContext& context) {
+  JsonLine line(out);
+  line.text("type", type_of(r));
+  line.time("time", r.time_ns + context.unix_minus_monotonic_ns);
+  line.text("elb", context.load_balancer);
+  line.seconds("latency", r.latency_ns / 1000);
+  line.text("target_ip", t.address);
+  line.number("target_port", r.target_port);
+  line.text("target_group", t.group);
+  line.text("status", r.passed ? "PASS" : "FAIL");
+  if (r.code >= 0) line.number("status_code", r.code);
+  if (r.fault != HealthFault::None) line.text("reason_code", reason_code(r.fault));
+  line.optional_text("description", t.description);
+  line.end();
+}
 
 }  // namespace
 
@@ -74,44 +120,14 @@ void write_health(LogRing& ring, const HealthEntry& entry, const HealthOutcome& 
   for (std::string_view text : texts) to = std::copy(text.begin(), text.end(), to);
 }
 
-void append_health_alb(std::string& out, const HealthRecord& r, const char* bytes, const LogContext& context) {
-  Texts t(r, bytes);
-  out += type_of(r);
-  out += ' ';
-  append_time(out, r.time_ns + context.unix_minus_monotonic_ns);
-  char latency[32];
-  std::snprintf(latency, sizeof latency, " %lld.%09lld ", static_cast<long long>(r.latency_ns / 1'000'000'000),
-                static_cast<long long>(r.latency_ns % 1'000'000'000));
-  out += latency;
-  bool v6 = t.address.find(':') != std::string_view::npos;
-  out += v6 ? "[" + std::string(t.address) + "]" : std::string(t.address);
-  out += ':';
-  append_number(out, r.target_port);
-  out += ' ';
-  append_escaped(out, t.group);
-  out += r.passed ? " PASS " : " FAIL ";
-  if (r.code < 0) out += '-';
-  else append_number(out, r.code);
-  out += ' ';
-  out += reason_code(r.fault);
-  out += '\n';
+void append_health_alb(std::string& out, const HealthRecord& record, const char* texts, const LogContext& context) {
+  Texts t(record, texts);
+  append_line(out, t.line_bytes_max(context), [&](LogLine& line) { write_alb(line, record, t, context); });
 }
 
-void append_health_json(std::string& out, const HealthRecord& r, const char* bytes, const LogContext& context) {
-  Texts t(r, bytes);
-  JsonLine line(out);
-  line.text("type", type_of(r));
-  line.time("time", r.time_ns + context.unix_minus_monotonic_ns);
-  line.text("elb", context.load_balancer);
-  line.seconds("latency", r.latency_ns / 1000);
-  line.text("target_ip", t.address);
-  line.number("target_port", r.target_port);
-  line.text("target_group", t.group);
-  line.text("status", r.passed ? "PASS" : "FAIL");
-  if (r.code >= 0) line.number("status_code", r.code);
-  if (r.fault != HealthFault::None) line.text("reason_code", reason_code(r.fault));
-  line.optional_text("description", t.description);
-  line.end();
+void append_health_json(std::string& out, const HealthRecord& record, const char* texts, const LogContext& context) {
+  Texts t(record, texts);
+  append_line(out, t.line_bytes_max(context), [&](LogLine& line) { write_json(line, record, t, context); });
 }
 
 }  // namespace weir::proxy

@@ -1,153 +1,153 @@
 #include "proxy/log_text.h"
 
+#include <array>
 #include <charconv>
-#include <cstring>
 #include <ctime>
 
 namespace weir::proxy {
 
 namespace {
 constexpr char kHex[] = "0123456789abcdef";
+constexpr int64_t kSecondNs = 1'000'000'000;
+constexpr int64_t kSecondUs = 1'000'000;
 
 bool plain(unsigned char c) { return c >= ' ' && c < 0x7f && c != '"' && c != '\\'; }
 
-// How many bytes from `from` on are plain; looks at eight of them at once as long as all are.
-size_t plain_run(std::string_view text, size_t from) {
-  constexpr uint64_t kOnes = 0x0101010101010101, kHigh = 0x8080808080808080;
-  auto zero_in = [](uint64_t word) { return (word - kOnes) & ~word & kHigh; };  // right about whether there is one
-  auto all_plain = [&](size_t at) {
-    uint64_t word;
-    std::memcpy(&word, text.data() + at, sizeof word);
-    uint64_t below_blank = (word - kOnes * ' ') & ~word & kHigh;
-    return (below_blank | (word & kHigh) | zero_in(word ^ kOnes * 0x7f) | zero_in(word ^ kOnes * '"') |
-            zero_in(word ^ kOnes * '\\')) == 0;
-  };
-  constexpr size_t kWord = sizeof(uint64_t);
-  size_t at = from;
-  while (text.size() - at >= kWord && all_plain(at)) at += kWord;
-  size_t left = text.size() - at;
-  if (left < kWord && at - from >= kWord && all_plain(text.size() - kWord)) return text.size() - from;  // overlapping
-  while (at < text.size() && plain(static_cast<unsigned char>(text[at]))) ++at;
-  return at - from;
+using EightBytes = signed char __attribute__((vector_size(8)));
+using SixteenBytes = signed char __attribute__((vector_size(16)));
+
+// Copies so many bytes; true when all of them are plain.
+template <class Bytes>
+[[gnu::always_inline]] inline bool copy_bytes(char* to, const char* from) {
+  Bytes bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  std::memcpy(to, &bytes, sizeof bytes);
+  constexpr signed char kBlank = ' ', kDelete = 0x7f, kQuote = '"', kBackslash = '\\';
+  // Bytes above 0x7f are negative, so they are below the blank, too.
+  Bytes odd = (bytes < kBlank) | (bytes == kDelete) | (bytes == kQuote) | (bytes == kBackslash);
+  uint64_t words[sizeof(Bytes) / sizeof(uint64_t)];
+  std::memcpy(words, &odd, sizeof odd);
+  return (words[0] | words[sizeof(Bytes) / sizeof(uint64_t) - 1]) == 0;
 }
 
-void append_padded(std::string& out, int64_t value, int digits) {
-  char text[16];
-  for (int i = digits - 1; i >= 0; --i, value /= 10) text[i] = static_cast<char>('0' + value % 10);
-  out.append(text, static_cast<size_t>(digits));
+// "2026-11-25T22:53:27." of some seconds: most lines are about the latest ones.
+struct KnownSecond {
+  static constexpr size_t kBytes = LogLine::kTimeBytes - 7;
+  std::time_t second = -1;
+  char text[32];
+};
+
+const char* date_of(std::time_t second) {
+  thread_local std::array<KnownSecond, 8> known;
+  KnownSecond& k = known[static_cast<size_t>(second) % known.size()];
+  if (k.second != second) [[unlikely]] {
+    std::tm broken{};
+    gmtime_r(&second, &broken);
+    std::strftime(k.text, sizeof k.text, "%Y-%m-%dT%H:%M:%S.", &broken);
+    k.second = second;
+  }
+  return k.text;
 }
 }  // namespace
 
-void append_number(std::string& out, int64_t value) {
-  char text[24];
-  char* end = std::to_chars(text, text + sizeof text, value).ptr;
-  out.append(text, static_cast<size_t>(end - text));
-}
-
-// Lines of the same second come together: its text is made once per thread.
-void append_time(std::string& out, int64_t unix_ns) {
-  thread_local std::time_t known = -1;
-  thread_local char date[32];
-  std::time_t second = unix_ns / 1'000'000'000;
-  if (second != known) {
-    std::tm broken{};
-    gmtime_r(&second, &broken);
-    std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S.", &broken);
-    known = second;
+void LogLine::number(int64_t value) {
+  if (value >= 0 && value < 10) {
+    *at_++ = static_cast<char>('0' + value);
+  } else {
+    at_ = std::to_chars(at_, at_ + kNumberBytesMax, value).ptr;
   }
-  out += date;
-  append_padded(out, unix_ns % 1'000'000'000 / 1000, 6);
-  out += 'Z';
 }
 
-void append_seconds(std::string& out, int64_t micros) {
+void LogLine::padded(uint32_t value, int digits) {
+  for (int i = digits - 1; i >= 0; --i, value /= 10) at_[i] = static_cast<char>('0' + value % 10);
+  at_ += digits;
+}
+
+void LogLine::time(int64_t unix_ns) {
+  std::memcpy(at_, date_of(unix_ns / kSecondNs), KnownSecond::kBytes);
+  at_ += KnownSecond::kBytes;
+  padded(static_cast<uint32_t>(unix_ns % kSecondNs / 1000), 6);
+  *at_++ = 'Z';
+}
+
+void LogLine::seconds(int64_t micros) {
   if (micros < 0) {
-    out += "-1";
+    *this += "-1";
     return;
   }
-  append_number(out, micros / 1'000'000);
-  out += '.';
-  append_padded(out, micros % 1'000'000 / 1000, 3);
+  number(micros / kSecondUs);
+  *at_++ = '.';
+  padded(static_cast<uint32_t>(micros % kSecondUs / 1000), 3);
 }
 
-void append_escaped(std::string& out, std::string_view text) {
-  for (size_t at = 0;; ++at) {
-    size_t run = plain_run(text, at);
-    out.append(text.substr(at, run));
-    at += run;
-    if (at == text.size()) return;
-    auto c = static_cast<unsigned char>(text[at]);
-    out += "\\x";
-    out += kHex[c >> 4];
-    out += kHex[c & 15];
+// Copies the plain bytes that `text` begins with; returns the rest. Bytes are copied before they are looked at: what
+// is not plain is overwritten.
+[[gnu::always_inline]] inline std::string_view LogLine::copy_plain(std::string_view text) {
+  const char* const from = text.data();
+  const size_t size = text.size();
+  size_t done = 0;
+  while (size - done >= sizeof(SixteenBytes) && copy_bytes<SixteenBytes>(at_ + done, from + done)) {
+    done += sizeof(SixteenBytes);
+  }
+  auto finish = [&]<class Bytes>(Bytes) {  // with the last bytes of the text, which overlap what was copied
+    if (size < sizeof(Bytes) || size - done > sizeof(Bytes)) return false;
+    if (!copy_bytes<Bytes>(at_ + size - sizeof(Bytes), from + size - sizeof(Bytes))) return false;
+    done = size;
+    return true;
+  };
+  if (size > done && !finish(SixteenBytes{}) && !finish(EightBytes{})) {
+    for (; done < size && plain(static_cast<unsigned char>(from[done])); ++done) at_[done] = from[done];
+  }
+  at_ += done;
+  return text.substr(done);
+}
+
+void LogLine::escaped(std::string_view text) {
+  for (;;) {
+    text = copy_plain(text);
+    if (text.empty()) return;
+    auto c = static_cast<unsigned char>(text[0]);
+    *this += "\\x";
+    *at_++ = kHex[c >> 4];
+    *at_++ = kHex[c & 15];
+    text.remove_prefix(1);
   }
 }
 
-void append_quoted(std::string& out, std::string_view text) {
-  out += '"';
-  if (text.empty()) {
-    out += '-';
-  } else {
-    append_escaped(out, text);
-  }
-  out += '"';
+void LogLine::quoted(std::string_view text) {
+  *at_++ = '"';
+  escaped_or_dash(text);
+  *at_++ = '"';
 }
 
 // Bytes above ASCII become \u00HH: header values have no encoding, and the line must stay JSON.
-void append_json_text(std::string& out, std::string_view text) {
-  out += '"';
-  for (size_t at = 0;; ++at) {
-    size_t run = plain_run(text, at);
-    out.append(text.substr(at, run));
-    at += run;
-    if (at == text.size()) break;
-    auto c = static_cast<unsigned char>(text[at]);
+void LogLine::json_text(std::string_view text) {
+  *at_++ = '"';
+  for (;;) {
+    text = copy_plain(text);
+    if (text.empty()) break;
+    auto c = static_cast<unsigned char>(text[0]);
     if (c == '"' || c == '\\') {
-      out += '\\';
-      out += static_cast<char>(c);
+      *at_++ = '\\';
+      *at_++ = static_cast<char>(c);
     } else {
-      out += "\\u00";
-      out += kHex[c >> 4];
-      out += kHex[c & 15];
+      *this += "\\u00";
+      *at_++ = kHex[c >> 4];
+      *at_++ = kHex[c & 15];
     }
+    text.remove_prefix(1);
   }
-  out += '"';
+  *at_++ = '"';
 }
 
-void JsonLine::name(std::string_view text) {
-  if (!first_) out_ += ',';
-  first_ = false;
-  out_ += '"';
-  out_ += text;
-  out_ += "\":";
-}
-
-void JsonLine::text(std::string_view key, std::string_view value) {
-  name(key);
-  append_json_text(out_, value);
-}
-
-void JsonLine::number(std::string_view key, int64_t value) {
-  name(key);
-  append_number(out_, value);
-}
-
-void JsonLine::seconds(std::string_view key, int64_t micros) {
-  name(key);
+void JsonLine::write_seconds(int64_t micros) {
   if (micros < 0) {
     out_ += "null";
     return;
   }
-  append_number(out_, micros / 1'000'000);
+  out_.number(micros / kSecondUs);
   out_ += '.';
-  append_padded(out_, micros % 1'000'000, 6);
-}
-
-void JsonLine::time(std::string_view key, int64_t unix_ns) {
-  name(key);
-  out_ += '"';
-  append_time(out_, unix_ns);
-  out_ += '"';
+  out_.padded(static_cast<uint32_t>(micros % kSecondUs), 6);
 }
 
 }  // namespace weir::proxy

@@ -76,8 +76,8 @@ bool LogFile::open_file() {
   return false;
 }
 
-// Answers how many records stand in the file now. Of a write that took a part only, whole lines stay.
-uint64_t LogFile::write_lines() {
+// Answers how many of the records stand in the file now. Of a write that took a part only, whole lines stay.
+uint64_t LogFile::write_lines(uint64_t records) {
   size_t done = 0;
   while (done < lines_.size()) {
     ssize_t n = write(fd_, lines_.data() + done, lines_.size() - done);
@@ -91,6 +91,7 @@ uint64_t LogFile::write_lines() {
   size_t whole = done == 0 ? 0 : lines_.rfind('\n', done - 1) + 1;  // npos + 1 is 0
   if (whole < done && ftruncate(fd_, size_ + static_cast<int64_t>(whole)) != 0) close_file();
   size_ += static_cast<int64_t>(whole);
+  if (whole == lines_.size()) return records;
   return static_cast<uint64_t>(std::count(lines_.begin(), lines_.begin() + static_cast<ptrdiff_t>(whole), '\n'));
 }
 
@@ -98,7 +99,7 @@ uint64_t LogFile::flush(bool all) {
   if (lines_.empty() || (!all && lines_.size() < kFlushBytes)) return 0;
   uint64_t lost = std::exchange(records_, 0);
   bool paused = clock_.unix_ms() < pause_until_ms_;
-  if (on() && !paused && open_file()) lost -= write_lines();
+  if (on() && !paused && open_file()) lost -= write_lines(lost);
   lines_.clear();
   if (lost == 0) {
     if (failing_) log_info("log " + files_.prefix + " is written again");

@@ -49,7 +49,7 @@ class LogFile {
   static constexpr size_t kFlushBytes = 256u << 10;
   bool open_file();
   void close_file();
-  uint64_t write_lines();
+  uint64_t write_lines(uint64_t records);
 
   const Clock& clock_;
   Random& random_;

@@ -70,8 +70,8 @@ TEST(LogText, EscapesTheSameBytesWhereverTheyStandInATextOfAnyLength) {
           return std::string(at, 'a') + (plain ? std::string(1, text[at]) : what) + std::string(size - at - 1, 'a');
         };
         std::string escaped, json;
-        append_escaped(escaped, text);
-        append_json_text(json, text);
+        append_line(escaped, size * LogLine::kEscapedMax, [&](LogLine& line) { line.escaped(text); });
+        append_line(json, size * LogLine::kEscapedMax + 2, [&](LogLine& line) { line.json_text(text); });
         ASSERT_EQ(escaped, with(hex)) << size << " " << at << " " << c;
         ASSERT_EQ(json, '"' + with(json_hex) + '"') << size << " " << at << " " << c;
       }
@@ -103,6 +103,18 @@ TEST(AccessLog, WhatDidNotHappenIsADashOrMinusOne) {
             "h2 2023-11-14T22:13:20.000000Z app/my-lb/50dc6c495c0c9188 [::1]:0 - -1 -1 -1 503 - 0 0 "
             "\"GET https://[::1]:443/ HTTP/2.0\" \"-\" - - - \"-\" \"-\" \"-\" - 2023-11-14T22:13:20.000000Z \"-\" "
             "\"-\" \"-\" \"-\" \"-\" \"-\" \"-\" TID_1 \"-\" \"-\" \"-\"\n");
+}
+
+TEST(AccessLog, ALineHasRoomForTextsOfWhichEveryByteIsEscaped) {
+  AccessRecord r;
+  std::vector<std::string> texts(kAccessTexts, std::string(16384, '\xff'));
+  std::string bytes = packed(texts, r.lengths);
+  std::string alb, json;
+  append_access_alb(alb, r, bytes.data(), kContext);
+  EXPECT_EQ(static_cast<size_t>(std::count(alb.begin(), alb.end(), '\\')), 16384u * 8);
+  append_access_json(json, r, bytes.data(), kContext);
+  EXPECT_GT(json.size(), 16384u * 6 * kAccessTexts);
+  EXPECT_EQ(json.back(), '\n');
 }
 
 TEST(AccessLog, JsonTellsWhatGrpcAdds) {
