@@ -17,6 +17,7 @@ using namespace weir::http;
 using namespace weir::http::h2;
 
 constexpr uint32_t kStreamWindow = 3000, kConnectionWindow = 70000;
+constexpr size_t kPeerStreamsMax = 8, kOwnStreamsMax = 100;
 
 struct Life {
   bool ended = false;     // the peer's side
@@ -35,7 +36,7 @@ struct Peer final : Sink {
   static ConnectionOptions options(Role role) {
     ConnectionOptions o;
     o.role = role;
-    o.max_concurrent_streams = 8;
+    o.max_concurrent_streams = kPeerStreamsMax;
     o.stream_window_bytes = kStreamWindow;
     o.connection_window_bytes = kConnectionWindow;
     o.output_high_bytes = 4000;
@@ -104,7 +105,7 @@ struct Peer final : Sink {
   }
   void on_goaway(uint32_t, ErrorCode) override {}
   void on_settings() override {
-    if (client && random.below(2) == 0) open();
+    if (client && streams.size() < kOwnStreamsMax && random.below(2) == 0) open();
   }
   void on_output() override {
     CHECK(!dirty);
@@ -131,7 +132,7 @@ struct Peer final : Sink {
   }
   void check() {
     CHECK(connection.stream_count() == streams.size());
-    CHECK(streams.size() <= 8 + 100);
+    CHECK(streams.size() <= (client ? kOwnStreamsMax : kPeerStreamsMax));
     size_t waiting = 0;
     connection.for_each_stream([&](StreamHandle h) {
       const Stream& s = *streams.resolve(h);
