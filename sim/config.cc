@@ -64,6 +64,11 @@ model::TargetGroup Config::group(int index, const std::vector<Registered>& targe
     g.health_check.grpc_codes = "0";
     g.health_check.watch = true;
   }
+  if (mix_.http2[index]) {
+    g.protocol_version = model::ProtocolVersion::Http2;
+    g.health_check.path = "/ready";
+    g.health_check.http_codes = "200";
+  }
   g.stream_idle_ms = mix_.group_idle_ms;
   g.deregistration_delay_ms = mix_.drain_ms;
   g.drain_ends_when_idle = !mix_.drain_whole;

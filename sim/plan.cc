@@ -114,6 +114,7 @@ Mix Mix::draw(Random& random) {
   draw_balancer(m, random);
   draw_world(m, random);
   if (m.adaptive_windows && chance(random, 25)) make_wide(m, random);
+  for (bool& http2 : m.http2) http2 = chance(random, 20);
   return m;
 }
 
@@ -149,6 +150,7 @@ std::string Mix::text() const {
   if (adaptive_windows) number("stream_window_max", stream_window_bytes_max);
   if (tight_memory) number("buffered_max", buffered_bytes_max);
   flag("tls", tls), flag("target_tls_one", target_tls[0]), flag("target_tls_two", target_tls[1]);
+  flag("http2_one", http2[0]), flag("http2_two", http2[1]);
   flag("access_log", access_log), flag("rate_placement", rate_placement), flag("anomalies", anomalies);
   flag("rules", rules), flag("watch", watch), flag("spread", spread), flag("long_streams", long_streams);
   flag("retry_storm", retry_storm), flag("large", large), flag("streams", streams), flag("cancels", cancels);

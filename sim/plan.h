@@ -31,6 +31,7 @@ struct Mix {
   bool tight_memory = false;       // little of it for buffers
   size_t buffered_bytes_max = 512u << 20;
   bool target_tls[kGroups] = {};   // groups with protocol HTTPS
+  bool http2[kGroups] = {};        // groups of version HTTP2: a GET is their health check
   bool access_log = false;
   bool rate_placement = false;
   uint32_t drain_ms = 300000;      // deregistration delay

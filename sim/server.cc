@@ -73,6 +73,12 @@ void ServerConnection::on_head(int32_t id, StreamState& s) {
 }
 
 void ServerConnection::answer_health(int32_t id, StreamState& s) {
+  if (s.path == "/ready") {
+    ++stage_.ledger.happened["health check by GET"];
+    const std::array status{field(":status", host_.healthy() ? "200" : "503")};
+    nghttp2_submit_response(session_, id, status.data(), status.size(), nullptr);
+    return;
+  }
   if (!has_end(s.path, "/Check") && !has_end(s.path, "/Watch")) return trailers_only(id, host_.healthy() ? 12 : 14, "");
   bool watch = has_end(s.path, "/Watch");
   if (watch && !host_.has_watch()) return trailers_only(id, 12, "");
