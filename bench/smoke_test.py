@@ -114,7 +114,8 @@ def check_verdicts():
     rows = results.add_ratios(results.summary({"weir": cells(1, 2, None, 4), "nghttpx": cells(10, 10, 10, 80)}), "weir")
     expect(rows["nghttpx"]["ratio"] == 10 and rows["weir"]["ratio"] == 1, rows)
     expect((rows["weir"]["good_rounds"], rows["weir"]["errors"]) == (3, {"failed": 1}), rows)
-    found = {"scenarios": {"s1": rows}, "syscalls": {}, "growth": {}, "instructions": {}, "instructions_growth": {}}
+    found = {"scenarios": {"s1": rows}, "syscalls": {}, "growth": {}, "instructions": {}, "instructions_growth": {},
+             "socket_floor": {}}
     judged = {(g["kind"], g["what"]): g["state"] for g in results.gates(found) if g["of"] == "weir"}
     expect(judged[("gate", "S1 by nghttpx")] == "PASS" and judged[("gate", "S3 by nghttpx")] == "not measured", judged)
     rows["weir"]["values"] = [9, 9, None, 79]
@@ -125,9 +126,21 @@ def check_verdicts():
     print("ok     ratios and gates")
 
 
+def check_socket_floor(folder):
+    done = subprocess.run([folder + "/socket_floor", "--connections", "1,20", "--rounds", "1", "--seconds", "0.1"],
+                          capture_output=True, text=True, timeout=60, check=False)
+    expect(done.returncode == 0, f"socket_floor: {done.stderr}")
+    found = json.loads(done.stdout.strip().splitlines()[-1])["cpu_us_per_exchange"]
+    expect(list(found) == ["1", "20"] and all(value > 0 for value in found.values()), f"socket_floor found {found}")
+    done = subprocess.run([folder + "/socket_floor", "--connections", "0"], capture_output=True, text=True, timeout=60,
+                          check=False)
+    expect(done.returncode == 2, "socket_floor takes no connections at all")
+
+
 def main():
     folder, weir = sys.argv[1:3]
     check_verdicts()
+    check_socket_floor(folder)
     check_modes(folder, "backend", MODES)
     if os.path.exists(folder + "/grpc_backend"):
         check_modes(folder, "grpc_backend", [m for m in MODES if "bulk" not in m])

@@ -8,6 +8,9 @@ same round. Shapes of load, since batching decides the cost of an RPC more than 
   fat    4 connections x 80 streams
 """
 import contextlib
+import json
+import os
+import subprocess
 from typing import NamedTuple
 
 from .rig import Failure
@@ -80,6 +83,18 @@ def instructions_of(bench, name, size):
     return instructions(bench, "weir", "unary", connections, streams, kind=kind, targets=targets,
                         operations=4000 if axis.load == "lone" else 20000, watched=False,
                         before=lambda port: open_all(bench, port, targets), **settings)
+
+
+def socket_floor(bench, sizes):
+    """{size: cell}: an exchange over one of so many sockets, of a program that does nothing else."""
+    done = subprocess.run([bench.tool("socket_floor"), "--connections", ",".join(map(str, sizes)), "--rounds", "3",
+                           "--seconds", str(bench.options.seconds)], capture_output=True, text=True, check=False,
+                          timeout=60 + 4 * len(sizes) * bench.options.seconds,
+                          preexec_fn=lambda: os.sched_setaffinity(0, bench.proxy_cpu))
+    if done.returncode != 0:
+        return {str(size): {"errors": {done.stderr.strip() or "socket_floor failed": 1}} for size in sizes}
+    found = json.loads(done.stdout.strip().splitlines()[-1])["cpu_us_per_exchange"]
+    return {size: {"value": value, "errors": {}} for size, value in found.items()}
 
 
 def cell(bench, axis, size):

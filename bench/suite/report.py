@@ -70,6 +70,11 @@ def flat_table(title, unit, columns, rows):
                          for name, cells in rows.items()]
 
 
+def floor_table(cells):
+    return flat_table("S7: CPU of one exchange over one of so many sockets, of a program that does nothing else",
+                      "", list(cells), {"us/exchange": cells})
+
+
 def gate_table(judged, kind):
     head = ["", "of", "value", "at most", ""]
     title = "Gates" if kind == "gate" else "Goals beyond the gates"
@@ -97,6 +102,8 @@ def tables(results):
             {s for cells in results["instructions_growth"].values() for s in cells}, key=int),
             results["instructions_growth"]))
     made += [growth_table(name, rows) for name, rows in results["growth"].items()]
+    if results["socket_floor"]:
+        made.append(floor_table(results["socket_floor"]))
     made += [gate_table(results["gates"], kind) for kind in ("gate", "goal")]
     return [table for table in made if table[2]]
 
