@@ -105,7 +105,10 @@ void Peer::flush() {
   } while (io == net::Io::Ok && !connection_.output().empty() && transport_->handshake_done());
   dirty_ = false;
   bool progress = transport_->bytes_written() != written_before;
-  if (progress && transport_->handshake_done()) on_written();
+  if (progress && transport_->handshake_done()) {
+    connection_.note_settings_sent(worker_.now());
+    on_written();
+  }
   if (io == net::Io::Failed) return over(EndReason::Broken, transport_->error());
   uint64_t written = transport_->bytes_written();
   if (!transport_->wants_write()) {

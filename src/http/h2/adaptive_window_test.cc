@@ -7,41 +7,60 @@
 namespace weir::http::h2 {
 namespace {
 
+using std::chrono::milliseconds;
+constexpr TimePoint kBegin{std::chrono::hours(1)};
+
 TEST(AdaptiveWindow, DoublesWhenARoundTripBringsTwoFifthsOfAWindow) {
   AdaptiveWindow w(100000, 300000);
-  EXPECT_TRUE(w.begin_sample(1));
-  EXPECT_FALSE(w.begin_sample(3)) << "one sample at a time";
+  EXPECT_TRUE(w.begin_sample(1, kBegin));
+  EXPECT_FALSE(w.begin_sample(3, kBegin)) << "one sample at a time";
   w.note_data(1, 40000);
-  EXPECT_TRUE(w.end_sample(true));
+  EXPECT_TRUE(w.end_sample(true, kBegin + milliseconds(10)));
   EXPECT_EQ(w.window(), 200000u);
-  EXPECT_TRUE(w.begin_sample(3));
+  EXPECT_TRUE(w.begin_sample(3, kBegin));
   w.note_data(3, 80000);
-  EXPECT_TRUE(w.end_sample(true));
+  EXPECT_TRUE(w.end_sample(true, kBegin + milliseconds(10)));
   EXPECT_EQ(w.window(), 300000u) << "the limit";
-  EXPECT_FALSE(w.begin_sample(3)) << "nothing to find out any more";
+  EXPECT_FALSE(w.begin_sample(3, kBegin)) << "nothing to find out any more";
 }
 
 TEST(AdaptiveWindow, StaysWhenTheStreamBringsLess) {
   AdaptiveWindow w(100000, 300000);
-  EXPECT_TRUE(w.begin_sample(1));
+  EXPECT_TRUE(w.begin_sample(1, kBegin));
   w.note_data(1, 39000);
   w.note_data(3, 90000);  // another stream
-  EXPECT_FALSE(w.end_sample(true));
+  EXPECT_FALSE(w.end_sample(true, kBegin + milliseconds(10)));
   EXPECT_EQ(w.window(), 100000u);
+}
+
+TEST(AdaptiveWindow, StaysWhenItsBytesQueueUp) {
+  AdaptiveWindow w(100000, 1000000);
+  auto round_trip = [&w](int ms) {
+    EXPECT_TRUE(w.begin_sample(1, kBegin));
+    w.note_data(1, w.window());
+    return w.end_sample(true, kBegin + milliseconds(ms));
+  };
+  w.note_round_trip(milliseconds(10));
+  EXPECT_FALSE(round_trip(21));
+  EXPECT_EQ(w.window(), 100000u);
+  EXPECT_TRUE(round_trip(20)) << "a little more is no queue";
+  EXPECT_FALSE(round_trip(40));
+  EXPECT_TRUE(round_trip(4));
+  EXPECT_FALSE(round_trip(10)) << "the path is shorter than it seemed";
 }
 
 TEST(AdaptiveWindow, StaysWhileMemoryIsShort) {
   AdaptiveWindow w(100000, 300000);
-  EXPECT_TRUE(w.begin_sample(1));
+  EXPECT_TRUE(w.begin_sample(1, kBegin));
   w.note_data(1, 100000);
-  EXPECT_FALSE(w.end_sample(false));
+  EXPECT_FALSE(w.end_sample(false, kBegin + milliseconds(10)));
 }
 
 TEST(AdaptiveWindow, AnAnswerThatNobodyWaitsForChangesNothing) {
   AdaptiveWindow w(0, 300000);
-  EXPECT_FALSE(w.end_sample(true));
+  EXPECT_FALSE(w.end_sample(true, kBegin + milliseconds(10)));
   AdaptiveWindow fixed(100000, 0);
-  EXPECT_FALSE(fixed.begin_sample(1));
+  EXPECT_FALSE(fixed.begin_sample(1, kBegin));
 }
 
 // A server whose windows grow from 100,000 to 400,000 bytes.

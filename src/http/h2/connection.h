@@ -151,6 +151,10 @@ class Connection {
 
   // --- state ---------------------------------------------------------------------------------------------
   Buffer& output() { return output_; }
+  // Our SETTINGS have left: how long the path is shows when they are acknowledged. The first call counts.
+  void note_settings_sent(TimePoint now) {
+    if (settings_sent_at_ == TimePoint{}) settings_sent_at_ = now;
+  }
   // After a flush: the next byte written will call on_output() again.
   void output_flushed() { output_noted_ = false; }
   // About to flush: remembers how much a turn writes.
@@ -329,6 +333,7 @@ class Connection {
   AdaptiveWindow adaptive_;
   uint32_t granted_window_;         // that the peer may assume for its streams, until it acknowledges less
   uint32_t settings_unacked_ = 1;   // SETTINGS frames of ours
+  TimePoint settings_sent_at_{};    // the first ones; zero: nobody said; max(): they were acknowledged
   uint32_t peer_initial_window_ = kDefaultWindow;
   uint32_t peer_frame_bytes_max_ = kFrameBytesMax;
   uint32_t peer_max_streams_;

@@ -1,5 +1,6 @@
 // SETTINGS, PING, GOAWAY.
 #include <cstring>
+#include <utility>
 
 #include "http/h2/connection.h"
 
@@ -38,6 +39,9 @@ Connection::Status Connection::on_settings_frame(const FrameHeader& h, const uin
 // Until the peer has acknowledged a smaller stream window it may use the larger one it knew: at first the default
 // (RFC 9113 §6.9.3), later what it was granted before.
 void Connection::on_settings_acked() {
+  if (settings_sent_at_ != TimePoint{} && settings_sent_at_ != TimePoint::max()) {
+    adaptive_.note_round_trip(now_ - std::exchange(settings_sent_at_, TimePoint::max()));
+  }
   if (settings_unacked_ == 0 || --settings_unacked_ > 0) return;
   int64_t difference = static_cast<int64_t>(adaptive_.window()) - granted_window_;
   granted_window_ = adaptive_.window();
@@ -127,7 +131,7 @@ Connection::Status Connection::on_ping_frame(const FrameHeader& h, const uint8_t
     std::memcpy(&opaque, payload, sizeof opaque);
     if (opaque != AdaptiveWindow::kPing) {
       ++pings_acked_;
-    } else if (adaptive_.end_sample(shared_.buffers.bytes_in_use() <= options_.growth_bytes_in_use_max)) {
+    } else if (adaptive_.end_sample(shared_.buffers.bytes_in_use() <= options_.growth_bytes_in_use_max, now_)) {
       announce_stream_window();
     }
     return {};

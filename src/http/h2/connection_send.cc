@@ -367,7 +367,7 @@ void Connection::consume(StreamHandle handle, size_t bytes) {
 void Connection::return_stream_credit(Stream& s) {
   note_output();
   write_u32_frame(FrameType::WindowUpdate, s.id, s.receive_unreturned);
-  if (adaptive_.begin_sample(s.id)) ping(AdaptiveWindow::kPing);
+  if (adaptive_.begin_sample(s.id, now_)) ping(AdaptiveWindow::kPing);
   s.receive_window += static_cast<int32_t>(s.receive_unreturned);
   s.receive_unreturned = 0;
 }
