@@ -137,6 +137,7 @@ int main(int argc, char** argv) {
   std::vector<size_t> sizes{2, 1000};
   int rounds = 5;
   double seconds = 1;
+  bool good = argc % 2 == 1;  // options have values
   for (int i = 1; i + 1 < argc; i += 2) {
     std::string option = argv[i];
     if (option == "--connections") {
@@ -148,9 +149,11 @@ int main(int argc, char** argv) {
       rounds = std::clamp(std::atoi(argv[i + 1]), 1, 100);
     } else if (option == "--seconds") {
       seconds = std::clamp(std::atof(argv[i + 1]), 0.1, 60.0);
+    } else {
+      good = false;
     }
   }
-  if (sizes.empty() || *std::min_element(sizes.begin(), sizes.end()) == 0 ||
+  if (!good || sizes.empty() || *std::min_element(sizes.begin(), sizes.end()) == 0 ||
       *std::max_element(sizes.begin(), sizes.end()) > 10000) {
     std::fputs("socket_floor [--connections 2,1000] [--rounds 5] [--seconds 1]\n", stderr);
     return 2;

@@ -39,6 +39,7 @@ class AdaptiveWindow {
     sampled_since_ = now;
     return true;
   }
+  // A round trip of the path, however it was measured.
   void note_round_trip(Duration round_trip) { round_trip_min_ = std::min(round_trip_min_, round_trip); }
   // The PING was answered. True: window() has grown, tell the peer. may_grow: there is memory for it.
   bool end_sample(bool may_grow, TimePoint now) {

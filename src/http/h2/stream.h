@@ -71,6 +71,9 @@ using StreamHandle = Handle<Stream>;
 // taken, by a stream that is much older or because a peer leaves ids out, it goes into a hash table beside.
 class StreamTable {
  public:
+  StreamTable() = default;
+  StreamTable(const StreamTable&) = delete;  // `slots_` points into it
+  StreamTable& operator=(const StreamTable&) = delete;
   uint32_t find(uint32_t id) const {  // UINT32_MAX: not there
     const Slot& s = slots_[home(id)];
     if (s.id == id) [[likely]] return s.index;
