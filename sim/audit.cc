@@ -102,13 +102,16 @@ void Audit::check_call(const Call& call) {
 void Audit::check_status(const Call& call, const Seen& seen) {
   const AccessRecord& r = seen.record;
   const Ending& e = call.ending;
-  if (r.grpc_status != e.grpc_status) differ(call, seen, "the client was told another status");
+  bool page = e.http_status != 200;
+  bool same = page ? r.elb_status == e.http_status : r.grpc_status == e.grpc_status;
+  if (!same) differ(call, seen, "the client was told another status");
   if (r.response_messages != e.messages) {
     differ(call, seen, "the client saw " + std::to_string(e.messages) + " messages");
   }
   bool of_server = e.message.starts_with("server ");
   if (of_server != (r.ended_by == EndedBy::Target)) differ(call, seen, "somebody else ended it");
-  if (!of_server && seen.reason != (e.message == kFixedBody ? "fixed response" : e.message)) {
+  if (!of_server && (!page || e.message == kFixedBody) &&
+      seen.reason != (e.message == kFixedBody ? "fixed response" : e.message)) {
     differ(call, seen, "another reason");
   }
   bool fixed = e.message == kFixedBody && call.lane == Lane::Fixed;

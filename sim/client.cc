@@ -112,7 +112,7 @@ void ClientConnection::on_header(StreamState& s, std::string_view name, std::str
   if (name == "grpc-message") s.grpc_message = value;
   if (name == "grpc-retry-pushback-ms") s.pushback = value;
   if (name == "x-metadata") s.metadata = value;
-  if (name == ":status" && value != "200") stage_.ledger.violation(name_ + ": HTTP status " + std::string(value));
+  if (name == ":status") std::from_chars(value.data(), value.data() + value.size(), s.http_status);
 }
 
 void ClientConnection::on_message_bytes(int32_t id, StreamState& s) {
@@ -132,6 +132,8 @@ void ClientConnection::on_stream_over(int32_t, StreamState& s, uint32_t code) {
     e.pushback = s.pushback;
     if (s.in != nullptr) e.at_boundary = s.in->at_boundary();
     if (s.in != nullptr) e.messages = s.in->passed();
+    e.http_status = s.http_status;
+    if (s.http_status != 200) e.message = s.page;
   } else {
     e = {s.sent ? Ending::Kind::Reset : Ending::Kind::NeverSent, -1, "", code, false};
   }

@@ -21,7 +21,9 @@ class ClientConnection final : public H2Endpoint {
 
  private:
   void on_header(StreamState& s, std::string_view name, std::string_view value) override;
-  void on_head(int32_t, StreamState&) override {}
+  void on_head(int32_t, StreamState& s) override {
+    if (s.http_status != 200) s.in.reset();  // a page follows, not messages
+  }
   void on_message_bytes(int32_t id, StreamState& s) override;
   void on_remote_end(int32_t, StreamState&) override {}
   void on_stream_over(int32_t id, StreamState& s, uint32_t code) override;

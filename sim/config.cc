@@ -142,9 +142,10 @@ model::SnapshotPtr Config::snapshot(const std::vector<Registered>& targets) {
   s->adaptive_windows = settings_.adaptive_windows;
   s->record_frames = settings_.record_frames;
   s->preserve_host = settings_.preserve_host;
+  s->strict_alb = mix_.strict;
   if (mix_.access_log) s->access_log.directory = "/nowhere";  // records are taken from the ring, nothing is written
   for (int i = 0; i < kGroups; ++i) s->groups.push_back(group(i, targets));
-  s->listeners.push_back(listener());
+  if (listening_) s->listeners.push_back(listener());
   return s;
 }
 

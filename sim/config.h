@@ -25,6 +25,9 @@ class Config {
   uint64_t next_generation() { return ++generation_; }
   // Other weights between the groups.
   void change_weights();
+  // Whether the listener exists.
+  bool listening() const { return listening_; }
+  void set_listening(bool listening) { listening_ = listening; }
   // Other settings of groups, listener and balancer; the mix says which of them this run has.
   void change_settings(Ledger& ledger);
 
@@ -35,6 +38,7 @@ class Config {
   const Mix& mix_;
   Random& random_;
   uint64_t generation_ = 0;
+  bool listening_ = true;
   uint32_t weights_[kGroups] = {1, 0};
   // What change_settings() draws; on, or as the mix has it, at first.
   struct Settings {

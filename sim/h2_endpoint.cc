@@ -58,7 +58,8 @@ struct Callbacks {
   static int data(nghttp2_session*, uint8_t, int32_t id, const uint8_t* bytes, size_t size, void* user) {
     H2Endpoint& e = self(user);
     H2Endpoint::StreamState& s = e.streams_[id];
-    if (s.call == nullptr || s.in == nullptr) {  // health checks, streams that were given up
+    if (s.call == nullptr || s.in == nullptr) {  // health checks, streams that were given up, pages
+      if (s.call != nullptr) s.page.append(reinterpret_cast<const char*>(bytes), size);
       nghttp2_session_consume(e.session_, id, size);
       return 0;
     }

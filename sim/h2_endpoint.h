@@ -59,12 +59,14 @@ class H2Endpoint : public ChannelUser {
     size_t unconsumed = 0;           // bytes whose credit is not returned yet
     bool remote_end = false, has_head = false, sent = false;
     bool local_end = false;          // END_STREAM is out
+    int http_status = 200;
     int grpc_status = -1;
     std::string grpc_message;
     uint64_t call_id = 0;
     uint32_t previous_attempts = 0;  // grpc-previous-rpc-attempts
     std::string pushback;            // grpc-retry-pushback-ms
     std::string path, metadata;
+    std::string page;                // the body of a response that is no gRPC
     TimePoint next_message_at{};     // of a call with a pace
     std::string raw;                 // bytes to send where there is no call: health messages
     int watch_told = -1;             // a Watch stream: the serving status that was sent last

@@ -6,7 +6,7 @@
 namespace weir::sim {
 
 namespace {
-constexpr uint32_t kRefusedStream = 7, kCancel = 8, kInternalError = 2, kEnhanceYourCalm = 11;
+constexpr uint32_t kProtocolError = 1, kInternalError = 2, kRefusedStream = 7, kCancel = 8, kEnhanceYourCalm = 11;
 
 int processed(const Call& call) {
   return static_cast<int>(
@@ -202,9 +202,40 @@ void Ledger::judge_idle(const Call& call, TimePoint now) {
   if (!explained) lie(call, "nothing kept it from going on");
 }
 
+// Strict mode: the balancer says in HTTP what it has to say.
+void Ledger::judge_page(const Call& call, TimePoint now) {
+  const Ending& e = call.ending;
+  ++happened["page of strict mode"];
+  if (!mix_.strict) return lie(call, "this is HTTP status " + std::to_string(e.http_status));
+  bool in_trouble = troubles.target >= call.started || troubles.full >= call.started;
+  if (e.message == kFixedBody) {
+    if (call.lane != Lane::Fixed || e.http_status != kFixedStatus) lie(call, "no rule answers it so");
+    return;
+  }
+  if (!e.message.starts_with("<html>") || !has(e.message, "<h1>" + std::to_string(e.http_status))) {
+    return lie(call, "it is not the page of HTTP status " + std::to_string(e.http_status));
+  }
+  switch (e.http_status) {
+    case 502:
+      if (!in_trouble && troubles.drained < call.started) lie(call, "no target was in trouble");
+      return;
+    case 503: {
+      bool refused = call.plan.refusals > 0 || mix_.few_streams || mix_.goaways;
+      bool too_large = call.plan.pushback_ms() && call.plan.size_class > 0;
+      bool no_target = troubles.no_target >= call.started;
+      if (!in_trouble && !refused && !too_large && !no_target && !mix_.tight_memory) lie(call, "nothing explains 503");
+      return;
+    }
+    case 504: return judge_idle(call, now);
+    default: return lie(call, "the balancer may not say HTTP status " + std::to_string(e.http_status));
+  }
+}
+
 // A status that the balancer made up: each has a reason that must be true.
 void Ledger::judge_own_status(const Call& call, TimePoint now) {
   const Ending& e = call.ending;
+  if (e.http_status != 200) return judge_page(call, now);
+  if (mix_.strict && !has(e.message, "moves this stream")) lie(call, "a gRPC status in strict mode");
   if (e.grpc_status == 4) {
     if (!call.plan.deadline || now - call.started < *call.plan.deadline) lie(call, "its deadline is not over");
     return;
@@ -253,6 +284,14 @@ void Ledger::judge_reset(const Call& call, TimePoint now) {
   // The idle timeout of a response that its client does not read.
   bool was_idle = now - call.started >= std::chrono::milliseconds(mix_.idle_ms_min());
   if (code == kCancel && was_idle) return;
+  if (mix_.strict && code == kProtocolError) {
+    ++happened["reset of strict mode"];
+    return judge_idle(call, now);
+  }
+  if (mix_.strict && code == kInternalError) {  // the response had begun
+    if (troubles.target < call.started && troubles.drained < call.started) lie(call, "no target was in trouble");
+    return;
+  }
   bool too_slow = now - call.started >= std::chrono::milliseconds(mix_.slow_reader_ms);
   if (code == kEnhanceYourCalm && too_slow && (call.plan.slow_reader[1] || mix_.odd_io)) return;
   lie(call, "nobody reset it with this code");

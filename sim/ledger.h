@@ -21,12 +21,13 @@ std::string_view path_of(Lane lane);
 struct Ending {
   enum class Kind : uint8_t { Open, Status, Reset, Lost, Cancelled, NeverSent } kind = Kind::Open;
   int grpc_status = -1;
-  std::string message;
+  std::string message;    // grpc-message; of a response with another HTTP status than 200 its body
   uint32_t code = 0;      // Reset
   bool complete = false;  // every response message came
   bool at_boundary = true;          // no message had come in part
   uint32_t messages = 0;            // whole ones that came
   std::string pushback = {};        // grpc-retry-pushback-ms
+  int http_status = 200;
 };
 
 // One arrival of a call at a server.
@@ -103,6 +104,7 @@ class Ledger {
   void judge_idle(const Call& call, TimePoint now);
   void judge_status(const Call& call, TimePoint now);
   void judge_own_status(const Call& call, TimePoint now);
+  void judge_page(const Call& call, TimePoint now);
   void judge_reset(const Call& call, TimePoint now);
 
   const Mix& mix_;

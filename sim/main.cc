@@ -21,7 +21,8 @@ constexpr const char* kExpected[] = {
     "stream moved",     "try after a failure", "refused for want of memory", "fixed response",
     "word of a Watch",  "settings changed",    "target ejected",             "share changed",
     "streams reported", "transparent retry",   "target registered again",    "window grown",
-    "TLS session resumed", "health check by GET"};
+    "TLS session resumed", "health check by GET",
+    "page of strict mode", "listener deleted"};
 
 struct Options {
   uint64_t first = 0, last = 0;

@@ -115,6 +115,8 @@ Mix Mix::draw(Random& random) {
   draw_world(m, random);
   if (m.adaptive_windows && chance(random, 25)) make_wide(m, random);
   for (bool& http2 : m.http2) http2 = chance(random, 20);
+  m.strict = chance(random, 15);
+  m.listener_gaps = chance(random, 12);
   return m;
 }
 
@@ -161,7 +163,7 @@ std::string Mix::text() const {
   flag("odd_io", odd_io), flag("churn", churn), flag("settings_churn", settings_churn), flag("goaways", goaways);
   flag("health_flaps", health_flaps), flag("drain_balancer", drain_balancer), flag("target_crashes", target_crashes);
   flag("target_silence", target_silence), flag("target_cuts", target_cuts), flag("client_cuts", client_cuts);
-  flag("tls_failures", tls_failures);
+  flag("tls_failures", tls_failures), flag("strict", strict), flag("listener_gaps", listener_gaps);
   return s;
 }
 

@@ -49,6 +49,8 @@ struct Mix {
   bool rebalancing = false;
   uint32_t rebalance_age_ms = 1000, rebalance_per_s = 10;
   bool rules = false;              // more of them, fixed responses among them
+  bool strict = false;             // strict mode: pages of HTTP instead of gRPC statuses, no deadlines
+  bool listener_gaps = false;      // the listener is deleted for a while, now and then
   bool watch = false;              // the standard health service, with Watch streams
   // the workload
   int clients = 3;

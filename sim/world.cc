@@ -107,6 +107,7 @@ void World::control_tick() {
   if (!faults_over_) {
     if (mix_.churn && random_.below(5) == 0) churn();
     if (mix_.settings_churn && random_.below(5) == 0) apply_change();
+    if (mix_.listener_gaps && random_.below(config_.listening() ? 30 : 6) == 0) set_listening(!config_.listening());
     fault();
     if (mix_.drain_balancer && !drained_once_ && calls_started_ > static_cast<uint64_t>(mix_.calls) / 2) {
       drained_once_ = true;
@@ -122,6 +123,14 @@ void World::note_troubles() {
   for (const Member& m : targets_) {
     if (!m.gone && !m.host->well()) ledger_.troubles.target = clock_.now() + seconds(m.host->silent() ? 12 : 1);
   }
+}
+
+// Clients come to a closed door while there is no listener; streams that run are none of its business.
+void World::set_listening(bool listening) {
+  ledger_.note(clock_.now(), listening ? "the listener is back" : "the listener is deleted");
+  if (!listening) ++ledger_.happened["listener deleted"];
+  config_.set_listening(listening);
+  apply_snapshot();
 }
 
 void World::churn() {
@@ -267,6 +276,7 @@ void World::recover_all() {
     m.well_at = {};
   }
   for (auto& c : clients_) c->calm();
+  if (!config_.listening()) set_listening(true);
 }
 
 // What may stand in the balancer's buffers: both directions of every call within the windows, and outputs. Blocks

@@ -54,6 +54,7 @@ class World {
   void add_target();
   void control_tick();
   void churn();
+  void set_listening(bool listening);
   void fault();
   void recover_all();
   void note_troubles();
