@@ -21,6 +21,7 @@ void Loop::rewatch(int fd, uint32_t events, net::FdHandler* handler) {
   auto found = watched_.find(fd);
   WEIR_ASSERT(found != watched_.end() && found->second.handler == handler);
   found->second.events = events;
+  found->second.again = true;
 }
 
 void Loop::unwatch(int fd, net::FdHandler* handler) {
@@ -47,11 +48,16 @@ void Loop::disarm(net::Timer& timer) {
   loop_of(timer) = nullptr;
 }
 
+uint32_t Loop::events_of(int fd, const Watched& w) const {
+  if ((w.events & EPOLLET) && !w.again && !network_.has_edge(fd)) return 0;
+  return network_.readiness(fd) & (w.events | EPOLLERR | EPOLLHUP);
+}
+
 bool Loop::has_work() const {
   if (!posted_.empty()) return true;
   if (!timers_.empty() && timers_.begin()->first.due <= clock_.now()) return true;
   for (const auto& [fd, w] : watched_) {
-    if (network_.readiness(fd) & (w.events | EPOLLERR | EPOLLHUP)) return true;
+    if (events_of(fd, w) != 0) return true;
   }
   return false;
 }
@@ -63,9 +69,10 @@ std::optional<TimePoint> Loop::next_timer() const {
 
 void Loop::collect() {
   ready_.clear();
-  for (const auto& [fd, w] : watched_) {
-    uint32_t events = network_.readiness(fd) & (w.events | EPOLLERR | EPOLLHUP);
-    if (events != 0) ready_.push_back({w.handler, events});
+  for (auto& [fd, w] : watched_) {
+    if (uint32_t events = events_of(fd, w); events != 0) ready_.push_back({w.handler, events});
+    w.again = false;
+    network_.take_edge(fd);
   }
   for (size_t i = ready_.size(); i > 1; --i) std::swap(ready_[i - 1], ready_[random_.below(i)]);
 }

@@ -57,6 +57,7 @@ class Loop final : public net::Loop {
   struct Watched {
     uint32_t events = 0;
     net::FdHandler* handler = nullptr;
+    bool again = true;  // edge-triggered: tell what is there
   };
   struct Ready {
     net::FdHandler* handler;  // null: unwatched in this turn
@@ -67,6 +68,8 @@ class Loop final : public net::Loop {
     uint64_t sequence;
     friend auto operator<=>(const Key&, const Key&) = default;
   };
+  // What its handler may be told now.
+  uint32_t events_of(int fd, const Watched& w) const;
   void collect();
 
   const Clock& clock_;

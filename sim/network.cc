@@ -47,6 +47,8 @@ ssize_t Network::receive(int fd, void* out, size_t size) {
   if (size_t unread = half.unread(); unread > 0) {
     size_t n = std::min({size, unread, draw(e.wire->line.receive_max)});
     std::memcpy(out, half.arrived.data() + half.head, n);
+    if (n < std::min(size, unread)) e.wire->edge[e.side] = true;  // the rest comes just now
+    if (half.bytes >= e.wire->line.capacity) e.wire->edge[1 - e.side] = true;
     half.head += n;
     half.bytes -= n;
     if (half.head == half.arrived.size()) {
@@ -186,6 +188,7 @@ void Network::deliver() {
 void Network::arrive(Event& event) {
   Wire& wire = *event.wire;
   Half& half = wire.to[event.side];
+  wire.edge[event.kind == Event::Kind::Wake ? 1 - event.side : event.side] = true;
   switch (event.kind) {
     case Event::Kind::Wake:
       return;

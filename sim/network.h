@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/random.h"
@@ -60,6 +61,9 @@ class Network final : public net::Sockets {
   void reset(int fd);
   // EPOLLIN, EPOLLOUT, … as epoll(7) would report them.
   uint32_t readiness(int fd) const;
+  // Something has come, or there is room again, since the last call: what edge-triggered watchers are told.
+  bool has_edge(int fd) const { return end(fd).wire->edge[end(fd).side]; }
+  bool take_edge(int fd) { return std::exchange(end(fd).wire->edge[end(fd).side], false); }
   std::optional<TimePoint> next_arrival() const;
   // Moves what is due by now.
   void deliver();
@@ -85,6 +89,7 @@ class Network final : public net::Sockets {
     bool open[2] = {true, true};
     bool shut[2] = {false, false};  // this end writes no more
     bool connecting = false;
+    bool edge[2] = {false, false};
   };
   struct End {
     std::shared_ptr<Wire> wire;  // null: free

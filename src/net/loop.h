@@ -52,6 +52,8 @@ class Loop {
   Sockets& sockets() const { return sockets_; }
   // Time of this turn; it stands still within a turn.
   TimePoint now() const { return now_; }
+  // events: as those of epoll(7). With EPOLLET the handler is told once of what has come, and of what is there when
+  // rewatch() is called, whether it changes something or not: it costs half as much as being told again and again.
   virtual void watch(int fd, uint32_t events, FdHandler* handler) = 0;
   virtual void rewatch(int fd, uint32_t events, FdHandler* handler) = 0;
   virtual void unwatch(int fd, FdHandler* handler) = 0;

@@ -43,6 +43,7 @@ Io Transport::read(ReadScratch& scratch, std::span<const uint8_t>& bytes) {
   bytes = {};
   io_.late_messages = 0;
   ssize_t n = sockets_.receive(fd_, scratch.raw.get(), ReadScratch::kRawBytes);
+  drained_ = n < static_cast<ssize_t>(ReadScratch::kRawBytes) && n != -EINTR;
   if (n < 0) {
     if (n == -EAGAIN || n == -EINTR) return Io::Again;
     error_ = std::strerror(static_cast<int>(-n));

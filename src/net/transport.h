@@ -45,6 +45,8 @@ class Transport {
   // One read(2). The bytes stand in `scratch` until its next use; with Closed or Failed there may be some too. What TLS
   // answers may wait for the next write(): wants_write().
   Io read(ReadScratch& scratch, std::span<const uint8_t>& bytes);
+  // The latest read() took all that had come; what comes later makes the socket readable anew.
+  bool drained() const { return drained_; }
   // Takes from `out` what the socket takes, all in as few write(2) as records and size allow. Again: call
   // once more when the socket is writable (wants_write()).
   Io write(Buffer& out);
@@ -108,6 +110,7 @@ class Transport {
   uint64_t bytes_written_ = 0;
   bool handshake_done_ = false;
   bool blocked_ = false;
+  bool drained_ = true;
   TlsFailure failure_ = TlsFailure::None;
   std::string error_;
 };

@@ -9,6 +9,10 @@ namespace weir::proxy {
 
 using http::h2::EndReason;
 
+namespace {
+constexpr uint32_t kEnds = EPOLLHUP | EPOLLERR | EPOLLRDHUP;
+}
+
 Peer::Peer(Worker& worker, const http::h2::ConnectionOptions& options)
     : worker_(worker),
       connection_(options, worker.h2_shared(options.role), *this),
@@ -21,7 +25,7 @@ Peer::~Peer() {
 void Peer::watch(std::unique_ptr<net::Transport> transport, uint32_t events) {
   transport_ = std::move(transport);
   interest_ = events;
-  worker_.loop().watch(transport_->fd(), events, this);
+  worker_.loop().watch(transport_->fd(), events | EPOLLET, this);
 }
 
 void Peer::end_because(EndReason reason) {
@@ -39,14 +43,20 @@ void Peer::mark_dirty() {
 void Peer::on_ready(uint32_t events) {
   if (dead_) return;
   if (!connected_ && !before_read()) return;
-  if (lingering_) return discard_input();
+  if (lingering_) return discard_input(events);
   if (events & EPOLLOUT) mark_dirty();
-  if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP)) read_once();
+  if (events & (EPOLLIN | kEnds)) read_once(events);
 }
 
-void Peer::read_once() {
+// Readiness is told once. Who leaves bytes in the socket, or the end that may stand behind them, asks for it again.
+// While nothing is to be read, update_interest() does when that is over.
+void Peer::look_again() {
+  if (interest_ & EPOLLIN) worker_.loop().rewatch(transport_->fd(), interest_ | EPOLLET, this);
+}
+
+void Peer::read_once(uint32_t events) {
   bool handshake_before = transport_->handshake_done();
-  if (!handshake_before && !worker_.may_handshake()) return;  // readiness stays: it has its turn
+  if (!handshake_before && !worker_.may_handshake()) return look_again();  // it has its turn
   std::span<const uint8_t> bytes;
   net::Io io = transport_->read(worker_.scratch(), bytes);
   if (!handshake_before && transport_->handshake_done()) {
@@ -70,16 +80,18 @@ void Peer::read_once() {
   if (transport_->wants_write()) mark_dirty();
   if (io == net::Io::Closed || io == net::Io::Failed) {
     if (io == net::Io::Closed) return over(EndReason::ClosedByPeer, "closed by the peer");
-    over(transport_->handshake_done() ? EndReason::Broken : EndReason::TlsError, transport_->error());
+    return over(transport_->handshake_done() ? EndReason::Broken : EndReason::TlsError, transport_->error());
   }
+  if (!transport_->drained() || (events & kEnds)) look_again();
 }
 
-void Peer::discard_input() {
+void Peer::discard_input(uint32_t events) {
   std::span<const uint8_t> bytes;
   net::Io io = transport_->read(worker_.scratch(), bytes);
   discarded_ += bytes.size();
   if (!bytes.empty()) last_discarded_ = worker_.now();
-  if (io == net::Io::Closed || io == net::Io::Failed || too_many_late_messages()) retire();
+  if (io == net::Io::Closed || io == net::Io::Failed || too_many_late_messages()) return retire();
+  if (!transport_->drained() || (events & kEnds)) look_again();
 }
 
 bool Peer::too_many_late_messages() {
@@ -133,15 +145,15 @@ void Peer::update_interest() {
   if (wanted == 0) wanted = EPOLLRDHUP;
   if (wanted == interest_) return;
   interest_ = wanted;
-  worker_.loop().rewatch(transport_->fd(), wanted, this);
+  worker_.loop().rewatch(transport_->fd(), wanted | EPOLLET, this);
 }
 
 void Peer::linger() {
   if (lingering_ || dead_) return;
   lingering_ = true;
   transport_->shutdown_write();
-  interest_ = EPOLLIN;
-  worker_.loop().rewatch(transport_->fd(), interest_, this);
+  interest_ = EPOLLIN | EPOLLRDHUP;
+  worker_.loop().rewatch(transport_->fd(), interest_ | EPOLLET, this);
 }
 
 void Peer::retire() {

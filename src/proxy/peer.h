@@ -65,8 +65,9 @@ class Peer : public net::FdHandler, public http::h2::Sink {
 
  private:
   friend class Worker;
-  void read_once();
-  void discard_input();
+  void read_once(uint32_t events);
+  void discard_input(uint32_t events);
+  void look_again();
   bool too_many_late_messages();
   void update_interest();
   virtual void push_dirty() = 0;
