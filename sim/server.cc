@@ -238,7 +238,9 @@ void ServerConnection::goaway(bool at_once) {
 
 void ServerConnection::cut(bool with_reset) {
   // The end of a closed connection arrives behind all that is in flight: a slow line takes its time.
-  stage_.ledger.troubles.target = stage_.now() + (with_reset ? Duration::zero() : Duration(std::chrono::seconds(1)));
+  // A reset is on its way for a while: what is sent meanwhile is lost.
+  Duration lasts = with_reset ? 2 * stage_.mix.latency : Duration(std::chrono::seconds(1));
+  stage_.ledger.troubles.target = stage_.now() + lasts;
   if (with_reset) {
     channel().reset();
   } else {

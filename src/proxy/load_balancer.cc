@@ -210,6 +210,8 @@ bool LoadBalancer::admits(const ListenSocket& listener, const std::string& addre
 Result<void> LoadBalancer::apply(model::SnapshotPtr snapshot) {
   WEIR_TRY(tls_.apply(*snapshot));
   snapshot_ = std::move(snapshot);
+  groups_.clear();
+  for (const model::TargetGroup& g : snapshot_->groups) groups_[g.arn] = g;
   configure_logs();
   forget_targets(snapshot_->groups, true);
   remember_targets(snapshot_->groups);
@@ -231,6 +233,7 @@ Result<void> LoadBalancer::apply(model::SnapshotPtr snapshot) {
 }
 
 void LoadBalancer::apply_group(uint64_t generation, const model::TargetGroup& group) {
+  groups_[group.arn] = group;
   forget_targets({group}, false);
   remember_targets({group});
   forget_notes({group});
@@ -357,10 +360,10 @@ void LoadBalancer::welcome() {
   model::Health all;
   for (const auto& [key, h] : health_) all.targets.push_back(health_shown(h));
   send(all);
-  for (const auto& g : snapshot_->groups) {
+  for (const auto& [arn, g] : groups_) {
     for (const auto& t : g.targets) {
-      auto found = draining_.find(target_key(g.arn, t.address, t.port));
-      if (found != draining_.end() && is_drained(found->second)) send(model::Drained{g.arn, t.address, t.port});
+      auto found = draining_.find(target_key(arn, t.address, t.port));
+      if (found != draining_.end() && is_drained(found->second)) send(model::Drained{arn, t.address, t.port});
     }
   }
 }

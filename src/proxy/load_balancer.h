@@ -109,7 +109,8 @@ class LoadBalancer {
   class LinkAcceptor;
   std::unique_ptr<LinkAcceptor> link_acceptor_;
   std::unique_ptr<net::MessageSocket> link_;
-  model::SnapshotPtr snapshot_;
+  model::SnapshotPtr snapshot_;                // the latest; its groups may have been updated since:
+  std::map<std::string, model::TargetGroup> groups_;  // by ARN, as they are now
   TlsContexts tls_;
   Worker::SharedByTarget shared_;
   std::map<std::string, model::TargetHealth> health_;

@@ -94,17 +94,17 @@ void LoadBalancer::gather_stats(std::move_only_function<void(model::Stats&)> don
 void LoadBalancer::add_own_stats(model::Stats& stats) const {
   model::add_metric(stats.metrics, "RejectedConnectionCount", defences_.connections_over_limit);
   model::add_metric(stats.metrics, "weir_log_records_lost_total", logs_.lost());
-  for (const model::TargetGroup& g : snapshot_->groups) {
+  for (const auto& [arn, g] : groups_) {
     if (!g.in_use) continue;
     std::map<std::string, GroupHosts> zones;
     for (const model::Target& t : g.targets) {
       if (t.draining) continue;
-      auto known = health_.find(target_key(g.arn, t.address, t.port));
+      auto known = health_.find(target_key(arn, t.address, t.port));
       model::TargetState state = known != health_.end() ? known->second.state : t.last_state;
       GroupHosts& hosts = zones[t.zone];
       ++(state == model::TargetState::Healthy ? hosts.healthy : hosts.unhealthy);
     }
-    for (const auto& [zone, hosts] : zones) add_hosts(stats, g.arn, zone, hosts);
+    for (const auto& [zone, hosts] : zones) add_hosts(stats, arn, zone, hosts);
   }
 }
 

@@ -72,11 +72,19 @@ class Machine:
                        check=True, capture_output=True)
         self.weir("image", "import", "docker-archive:" + archive, "--name", name)
 
-    def up(self, template=TEMPLATE, stack="chat", check=True, seconds=120, **parameters):
+    def up_arguments(self, template, stack, parameters):
         arguments = ["up", template, "--stack-name", stack, "--detach", "--map", f"443={self.port}"]
         for key, value in parameters.items():
             arguments += ["--parameters", f"{key}={value}"]
-        return self.weir(*arguments, check=check, seconds=seconds)
+        return arguments
+
+    def up(self, template=TEMPLATE, stack="chat", check=True, seconds=120, **parameters):
+        return self.weir(*self.up_arguments(template, stack, parameters), check=check, seconds=seconds)
+
+    def start_up(self, template=TEMPLATE, stack="chat", **parameters):
+        """The same, without waiting for its end."""
+        return subprocess.Popen([WEIR, *self.up_arguments(template, stack, parameters)], env=self.environment, cwd=ROOT,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True)
 
     def down(self, stack="chat", check=True):
         return self.weir("down", stack, check=check, seconds=180)

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """One template, one command, streams through it: the whole line with the real binary and real containers."""
+import glob
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -86,6 +88,24 @@ class ARunningStack(unittest.TestCase):
         self.assertEqual(code, 0, output)
         self.assertEqual(report["failed"], 0, output)
 
+    def test_a_drain_that_ends_without_the_control_plane_is_over_when_it_returns(self):
+        self.scale(1)
+        self.scale(2)  # a target that came by an update; the youngest goes first
+        streams = self.machine.start_client("load", "--streams", "40", "--seconds", "8", "--stream-kinds", "chat",
+                                            "--connections", "2")
+        time.sleep(1)
+        update = self.machine.start_up(DesiredCount=1)
+        wait_until("a target that drains", lambda: "draining" in self.machine.target_states())
+        os.kill(self.machine.serve_pid(), signal.SIGKILL)
+        update.communicate(timeout=60)  # it lost its server
+        code, report, output = self.machine.end_client(streams)
+        self.assertEqual(code, 0, output)
+        self.assertEqual(report["failed"], 0, output)
+        # Not after the deregistration delay of five minutes.
+        wait_until("one task", lambda: len(self.tasks()) == 1, 40)
+        wait_until("the end of the update", lambda: self.machine.status()["Status"] == "UPDATE_COMPLETE", 40)
+        self.scale(2)
+
     def test_replaces_a_task_that_is_killed(self):
         before = {t["Id"] for t in self.tasks()}
         victim = self.machine.task_pids()[0]
@@ -126,6 +146,68 @@ class ARunningStack(unittest.TestCase):
     def test_logs_show_what_the_tasks_wrote(self):
         service = self.machine.status()["Services"][0]["Name"]
         self.assertIn("50051", self.machine.weir("logs", service).stdout)
+
+
+class Seeing(unittest.TestCase):
+    """Logs and metrics as a template switches them on, all the way through the control plane."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.machine = Machine()
+        cls.addClassCleanup(cls.machine.close)
+        os.chmod(cls.machine.state, 0o711)  # the balancer's user writes into a folder below
+        cls.machine.import_image()
+        with open(TEMPLATE, encoding="utf-8") as f:
+            template = f.read()
+        place = "      LoadBalancerAttributes:\n"
+        assert template.count(place) == 1
+        switches = "".join(f"        - {{Key: {log}.s3.{key}, Value: \"{value}\"}}\n"
+                           for log in ("access_logs", "connection_logs", "health_check_logs")
+                           for key, value in (("enabled", "true"), ("bucket", "seen"), ("prefix", log)))
+        path = os.path.join(cls.machine.state, "seeing.yaml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(template.replace(place, place + switches))
+        cls.machine.up(template=path, DesiredCount=1)
+
+    def lines(self, log):
+        """Of a log, as its bucket has them now."""
+        found = []
+        for path in glob.glob(os.path.join(self.machine.state, "s3", "seen", log, "**", "*.log"), recursive=True):
+            with open(path, encoding="utf-8") as f:
+                found += f.read().splitlines()
+        return found
+
+    def metric(self, name, *labels):
+        """The sum of a metric over the lines that have the labels."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(os.path.join(self.machine.state, "api.sock"))
+            s.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            page = b"".join(iter(lambda: s.recv(65536), b"")).decode()
+        self.assertIn(" 200 ", page.splitlines()[0])
+        return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines()
+                   if line.startswith(name + "{") and all(label in line for label in labels))
+
+    def test_logs_and_metrics_tell_of_each_call(self):
+        code, report, output = self.machine.client("load", "--rpcs", "300", "--connections", "2", "--concurrency", "4")
+        self.assertEqual(code, 0, output)
+        target = self.machine.tasks()[0]["Address"] + ":50051"
+        calls = wait_until("the access log", lambda: len(self.lines("access_logs")) >= 300 and self.lines("access_logs"))
+        for line in calls:
+            fields = shlex.split(line)
+            self.assertEqual(len(fields), 33, line)
+            self.assertEqual([fields[0], fields[4], fields[8], fields[9]], ["grpcs", target, "200", "200"], line)
+        said = [line for line in calls if "/Say HTTP/2.0" in line]
+        self.assertEqual(len(said), 300)
+        connections = wait_until("the connection log", lambda: self.lines("connection_logs"))
+        self.assertTrue(any(" TLSv1.3 " in line for line in connections), connections)
+        checks = wait_until("the health check log", lambda: self.lines("health_check_logs"))
+        self.assertTrue(all(target in line for line in checks), checks)
+        self.assertTrue(any(" PASS " in line for line in checks), checks)
+        wait_until("300 calls in the metrics", lambda: self.metric("aws_applicationelb_RequestCount") >= 300)
+        wait_until("300 calls of the method", lambda: self.metric(
+            "weir_grpc_requests_total", "/Say\"", 'grpc_status="OK"') == 300)
+        self.assertEqual(self.metric("weir_target_failures_total"), 0)
+        self.assertGreaterEqual(self.metric("aws_applicationelb_HealthyHostCount"), 1)
 
 
 class TearingDown(unittest.TestCase):

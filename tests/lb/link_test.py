@@ -160,6 +160,18 @@ class LinkTests(Rig):
             self.assertEqual(handed.getsockname(), ("127.0.0.1", self.port))
         again.wait(lambda: again.state(program.port) == "healthy", 2)
 
+    def test_a_new_control_plane_hears_what_has_drained_whichever_message_brought_the_target(self):
+        program = Program(self)
+        link = self.connect()
+        self.configure(link, [], in_use=False)
+        link.update(2, L.group([L.target(program.port, last="healthy")], in_use=False))
+        self.assertEqual(self.call(), b"%d" % program.port)
+        link.update(3, L.group([L.target(program.port, draining=True)], in_use=False, delay_ms=30000))
+        link.wait(lambda: program.port in link.drained)
+        link.close()
+        again = self.connect()
+        again.wait(lambda: program.port in again.drained, 3, "drained")
+
     def test_listener_descriptors_outlive_a_balancer_killed_with_signal_9(self):
         program = Program(self)
         link = self.connect()
