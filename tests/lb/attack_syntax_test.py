@@ -172,11 +172,20 @@ class Syntax(AttackCase):
             with self.assertRaises(grpc.RpcError) as caught:
                 call(b"x", metadata=[("x-%d" % i, "v") for i in range(101)], timeout=LIMIT_S)
             self.assertEqual(caught.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+            channel = self.channel(self.port)  # far too much: that call alone, other streams of the connection go on
+            other = channel.unary_unary(HANG).future(b"x", timeout=LIMIT_S)
+            with self.assertRaises(grpc.RpcError) as caught:
+                channel.unary_unary("/test.Test/Call")(
+                    b"x", metadata=[("x-%d" % i, "v" * 8000) for i in range(25)], timeout=LIMIT_S)
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+            self.assertEqual(channel.unary_unary("/test.Test/Call")(b"y", timeout=LIMIT_S), b"y")
+            self.assertFalse(other.done())
+            other.cancel()
             with self.assertRaises(grpc.RpcError) as caught:  # more than a block may have: the connection ends
-                call(b"x", metadata=[("x-%d" % i, "v" * 8000) for i in range(20)], timeout=LIMIT_S)
+                call(b"x", metadata=[("x-%d" % i, "v" * 8000) for i in range(40)], timeout=LIMIT_S)
             self.assertIn(caught.exception.code(), (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE))
             self.assertEqual(call(b"x", metadata=[("x-bin", b"\0\r\n\xff")], timeout=LIMIT_S, wait_for_ready=True), b"x")
-        self.attack(act, 400, {"client/header_list_too_large": 1, "client/continuation_flood": 1})
+        self.attack(act, 400, {"client/header_list_too_large": 2, "client/continuation_flood": 1})
 
     def test_a_message_length_of_four_gigabytes_is_not_waited_for_here(self):
         self.launch()

@@ -216,10 +216,12 @@ TEST(ConnectionErrors, HeaderBlocksInPieces) {
     return Wire{}.frame(FrameType::Continuation, flags, id, part);
   };
   std::string a = kHead.substr(0, 5), b = kHead.substr(5, 9), c = kHead.substr(14);
-  Wire nine = begin("");
-  for (int i = 0; i < 9; ++i) nine.raw(more(kHead.substr(0, 1), 0).bytes);
-  Wire long_block = begin(std::string(16384, 'x'));
-  for (int i = 0; i < 4; ++i) long_block.raw(more(std::string(16384, 'x'), 0).bytes);
+  ASSERT_GT(kHead.size(), 15u);
+  Wire fifteen = begin(kHead.substr(0, 1));
+  for (size_t i = 1; i < 15; ++i) fifteen.raw(more(kHead.substr(i, 1), 0).bytes);
+  fifteen.raw(more(kHead.substr(15), 4).bytes);
+  Wire sixteen = begin("");
+  for (int i = 0; i < 16; ++i) sixteen.raw(more(kHead.substr(0, 1), 0).bytes);
   check_all(Role::Server,
             {{"three pieces", then(then(begin(a), more(b, 0)), more(c, 4)), {}},
              {"empty first piece", then(begin(""), more(kHead, 4)), {}},
@@ -230,8 +232,8 @@ TEST(ConnectionErrors, HeaderBlocksInPieces) {
              {"headers between", then(begin(a), get(3)), {"GOAWAY 0 PROTOCOL_ERROR"}},
              {"another stream", then(begin(a), more(b + c, 4, 3)), {"GOAWAY 0 PROTOCOL_ERROR"}},
              {"after the end", then(get(1), more("", 4)), {"GOAWAY 1 PROTOCOL_ERROR"}},
-             {"nine", nine, {"GOAWAY 0 ENHANCE_YOUR_CALM"}},
-             {"over 64 KiB", long_block, {"GOAWAY 0 ENHANCE_YOUR_CALM"}}});
+             {"fifteen", fifteen, {}},
+             {"sixteen", sixteen, {"GOAWAY 0 ENHANCE_YOUR_CALM"}}});
 }
 
 TEST(ConnectionErrors, Padding) {

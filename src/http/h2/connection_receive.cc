@@ -200,7 +200,7 @@ Connection::Status Connection::on_continuation_frame(const FrameHeader& h, const
     return error_of(ErrorCode::ProtocolError, "CONTINUATION without a header block to continue");
   }
   tally_.add(Event::Continuation);
-  if (++continuations_ > kContinuationsMax || header_block_.size() + h.length > kHeaderBlockBytesMax) {
+  if (++continuations_ > kContinuationsMax) {
     return flood(EndReason::ContinuationFlood, "header block too long");
   }
   if (h.length == 0 && !(h.flags & kFlagEndHeaders) && !glitch(kEmptyContinuationCost)) {

@@ -7,9 +7,9 @@
 
 namespace weir::http::h2 {
 
-// A header block (RFC 9113 §6.10): more ends the connection.
-inline constexpr uint32_t kContinuationsMax = 8;
-inline constexpr size_t kHeaderBlockBytesMax = 64u << 10;
+// CONTINUATION frames of a header block (RFC 9113 §6.10), which so has 256 KiB at most; more end the connection. A
+// block within it that is too large for a request or response (HpackLimits) is refused with its stream alone.
+inline constexpr uint32_t kContinuationsMax = 15;
 // Entries of one SETTINGS frame.
 inline constexpr size_t kSettingsPerFrameMax = 32;
 
