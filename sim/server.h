@@ -69,6 +69,7 @@ class ServerHost {
   void cut_one(bool with_reset);
   void retire();     // no new connections; the balancer has closed the others, or will
   bool silent() const { return silent_; }
+  bool tls_broken() const { return no_tls_; }
   template <class F>
   void each_connection(F&& f) {
     for (auto& c : connections_) {

@@ -118,10 +118,13 @@ void World::control_tick() {
   actors_.arm(control_timer_, clock_.now() + milliseconds(20 + random_.below(60)));
 }
 
-// Trouble of a target lasts a little longer than its cause: connects time out, bytes are still on their way.
+// Trouble of a target lasts longer than its cause: connects and handshakes that hang time out, bytes are still on their
+// way.
 void World::note_troubles() {
   for (const Member& m : targets_) {
-    if (!m.gone && !m.host->well()) ledger_.troubles.target = clock_.now() + seconds(m.host->silent() ? 12 : 1);
+    if (m.gone || m.host->well()) continue;
+    bool hangs = m.host->silent() || m.host->tls_broken();
+    ledger_.troubles.target = std::max(ledger_.troubles.target, clock_.now() + seconds(hangs ? 12 : 1));
   }
 }
 
