@@ -137,8 +137,6 @@ void Ledger::judge(const Call& call, TimePoint now) {
       ++counts[3];
       // On the slowest lines of all a header block takes longer than clients may take for it.
       if (mix_.odd_io && now - call.started > std::chrono::seconds(10)) return;
-      // A balancer that ends lets a client go two seconds after the client's kernel has everything, read or not.
-      if (mix_.odd_io && mix_.drain_balancer && now - call.started > std::chrono::seconds(2)) return;
       if (troubles.client < call.started) lie(call, "the client's connection ended although nobody cut it");
       return;
     case Ending::Kind::NeverSent:

@@ -240,7 +240,7 @@ void ServerConnection::cut(bool with_reset) {
   // The end of a closed connection arrives behind all that is in flight: a slow line takes its time.
   // A reset is on its way for a while: what is sent meanwhile is lost.
   Duration lasts = with_reset ? 2 * stage_.mix.latency : Duration(std::chrono::seconds(1));
-  stage_.ledger.troubles.target = stage_.now() + lasts;
+  stage_.ledger.troubles.target = std::max(stage_.ledger.troubles.target, stage_.now() + lasts);
   if (with_reset) {
     channel().reset();
   } else {

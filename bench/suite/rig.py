@@ -1,12 +1,12 @@
 """Processes of one measurement: backends, a proxy, the load generator; each on its cpu, all ended afterwards."""
 import contextlib
 import json
+import mmap
 import os
 import random
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -75,16 +75,11 @@ def running(command, cpus, log, **options):
                 os.kill(pid, signal.SIGKILL)
 
 
-def touch_memory(folder):
+def touch_memory():
     """A virtual machine gets memory when it first touches it, which costs several times what is done with it then; and
-    logs fill gigabytes of page cache. So pages are touched before anything is measured: 2 GiB, or less if there is
-    less."""
-    space, page = os.statvfs(folder), os.sysconf("SC_PAGE_SIZE")
-    size = min(2 << 30, space.f_bavail * space.f_frsize // 4, os.sysconf("SC_AVPHYS_PAGES") * page // 4)
-    block = bytes(1 << 20)
-    with tempfile.TemporaryFile(dir=folder) as f, contextlib.suppress(OSError):
-        for _ in range(size // len(block)):
-            f.write(block)
+    logs fill gigabytes of page cache. So memory is touched before anything is measured."""
+    size = min(2 << 30, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
+    mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
 
 
 class Bench:
@@ -95,7 +90,7 @@ class Bench:
         self.backends = {}  # kind: [process]
         self.targets = {}   # kind: [(address, port)]
         self.files = {"cert": folder + "/cert.pem", "key": folder + "/key.pem", "both": folder + "/both.pem"}
-        touch_memory(folder)
+        touch_memory()
         proxy, load = options.cpus
         self.proxy_cpu, self.load_cpu, self.both_cpus = {proxy}, {load}, {proxy, load}
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",

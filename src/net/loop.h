@@ -53,7 +53,7 @@ class Loop {
   // Time of this turn; it stands still within a turn.
   TimePoint now() const { return now_; }
   // events: as those of epoll(7). With EPOLLET the handler is told once of what has come, and of what is there when
-  // rewatch() is called, whether it changes something or not: it costs half as much as being told again and again.
+  // rewatch() is called, whether that changes something or not; nobody looks at the socket a second time then.
   virtual void watch(int fd, uint32_t events, FdHandler* handler) = 0;
   virtual void rewatch(int fd, uint32_t events, FdHandler* handler) = 0;
   virtual void unwatch(int fd, FdHandler* handler) = 0;

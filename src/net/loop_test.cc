@@ -7,6 +7,7 @@
 
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "net/blocking_pool.h"
 
@@ -162,6 +163,26 @@ TEST(Loop, DoesNotCallAHandlerThatWasUnwatchedEarlierInTheSameTurn) {
   EXPECT_EQ(first.calls + second.calls, 1);
   loop->unwatch(one.get(), &first);
   loop->unwatch(two.get(), &second);
+}
+
+TEST(Loop, AnEdgeTriggeredHandlerIsToldOnceAndAgainWhenItAsks) {
+  ManualClock clock;
+  auto loop = make_epoll_loop(clock);
+  ReadyFd fd;
+  Counter counter;
+  std::vector<int> calls;  // turn by turn
+  std::function<void()> look = [&] {
+    calls.push_back(counter.calls);
+    if (calls.size() == 2) loop->rewatch(fd.get(), EPOLLIN | EPOLLET, &counter);
+    if (calls.size() == 4) loop->rewatch(fd.get(), EPOLLIN, &counter);
+    if (calls.size() == 6) return loop->stop();
+    loop->post([&] { look(); });
+  };
+  loop->watch(fd.get(), EPOLLIN | EPOLLET, &counter);
+  loop->post([&] { look(); });
+  loop->run();
+  EXPECT_EQ(calls, (std::vector<int>{1, 1, 2, 2, 3, 4}));
+  loop->unwatch(fd.get(), &counter);
 }
 
 TEST(Loop, AHandlerMayUnwatchAndDestroyItself) {

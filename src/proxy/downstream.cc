@@ -198,9 +198,9 @@ bool Downstream::has_lingered(TimePoint now) const {
   Duration lingered = now - over_since_;
   if (connection_.failed() || discarded() > kDrainedBytesMax) return lingered > kLingerMax;
   if (lingered > kDrainedLingerMax) return true;
-  // The end of the load balancer waits for bytes, not for a silent client that has them all and does not close.
+  // The end of the load balancer waits for bytes, not long for a silent client that has them all but does not close.
   return worker_.shutting_down() && !transport_->in_flight() &&
-         now - std::max(over_since_, last_discarded()) > kLingerMax;
+         now - std::max(over_since_, last_discarded()) > kUnreadLingerMax;
 }
 
 void Downstream::tick(TimePoint now) {

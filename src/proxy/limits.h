@@ -24,6 +24,8 @@ inline constexpr Duration kLingerMax = std::chrono::seconds(2);
 // The same after draining. The last answers may still be on their way to a client that reads slowly, and closing while
 // it sends would make the kernel reset the connection and discard them; who has read all closes at once.
 inline constexpr Duration kDrainedLingerMax = kWriteStallMax;
+// When the load balancer ends, a client whose kernel has everything and that is silent may not have read it yet.
+inline constexpr Duration kUnreadLingerMax = std::chrono::seconds(10);
 inline constexpr uint64_t kDrainedBytesMax = 1u << 20;  // who sends more meanwhile does not want to read an answer
 // TCP of clients: a peer that vanished is noticed after idle + count × interval, whether bytes wait for its
 // acknowledgement (else the kernel tries for a quarter of an hour) or not.

@@ -51,7 +51,12 @@ void Peer::on_ready(uint32_t events) {
 // Readiness is told once. Who leaves bytes in the socket, or the end that may stand behind them, asks for it again.
 // While nothing is to be read, update_interest() does when that is over.
 void Peer::look_again() {
-  if (interest_ & EPOLLIN) worker_.loop().rewatch(transport_->fd(), interest_ | EPOLLET, this);
+  if (interest_ & EPOLLIN) set_interest(interest_);
+}
+
+void Peer::set_interest(uint32_t events) {
+  interest_ = events;
+  worker_.loop().rewatch(transport_->fd(), events | EPOLLET, this);
 }
 
 void Peer::read_once(uint32_t events) {
@@ -143,17 +148,14 @@ void Peer::update_interest() {
   if (connection_.output().size() < kOutputPauseBytes) wanted |= EPOLLIN | EPOLLRDHUP;
   if (transport_->wants_write()) wanted |= EPOLLOUT;
   if (wanted == 0) wanted = EPOLLRDHUP;
-  if (wanted == interest_) return;
-  interest_ = wanted;
-  worker_.loop().rewatch(transport_->fd(), wanted | EPOLLET, this);
+  if (wanted != interest_) set_interest(wanted);
 }
 
 void Peer::linger() {
   if (lingering_ || dead_) return;
   lingering_ = true;
   transport_->shutdown_write();
-  interest_ = EPOLLIN | EPOLLRDHUP;
-  worker_.loop().rewatch(transport_->fd(), interest_ | EPOLLET, this);
+  set_interest(EPOLLIN | EPOLLRDHUP);
 }
 
 void Peer::retire() {

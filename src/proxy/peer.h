@@ -68,6 +68,7 @@ class Peer : public net::FdHandler, public http::h2::Sink {
   void read_once(uint32_t events);
   void discard_input(uint32_t events);
   void look_again();
+  void set_interest(uint32_t events);
   bool too_many_late_messages();
   void update_interest();
   virtual void push_dirty() = 0;

@@ -3,11 +3,14 @@
 Each Machine has an own state directory and port, so that tests do not meet a stack that a person has up.
 close() takes everything down, by the command first and by force if that fails, and reports leftovers.
 """
+import contextlib
 import glob
+import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +25,6 @@ TEMPLATE = os.path.join(ROOT, "examples", "chat", "template.yaml")
 
 
 def free_port():
-    import socket
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
@@ -88,6 +90,24 @@ class Machine:
 
     def down(self, stack="chat", check=True):
         return self.weir("down", stack, check=check, seconds=180)
+
+    def start_serve(self):
+        """The control plane, where it is wanted before the first stack; close() ends it."""
+        subprocess.Popen([WEIR, "serve", "--port", "0", "--state-dir", self.state], stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
+        wait_until("the control plane", lambda: os.path.exists(os.path.join(self.state, "api.sock")))
+
+    def ask(self, method, path, body=None, **headers):
+        """Asks the control plane over its unix socket; the text of the answer."""
+        api = http.client.HTTPConnection("localhost", timeout=20)
+        api.sock = socket.socket(socket.AF_UNIX)
+        with contextlib.closing(api):
+            api.sock.connect(os.path.join(self.state, "api.sock"))
+            api.request(method, path, body, headers)
+            answer = api.getresponse()
+            text = answer.read().decode()
+            assert answer.status == 200, text
+            return text
 
     def status(self, stack="chat"):
         """The stack as `weir status` tells it."""

@@ -2,28 +2,27 @@
 """What a template says of listeners, rules, certificates and attributes, as a gRPC client meets it. The servers are
 real gRPC servers of this process (Debian: python3-grpcio); the rest is the real binary."""
 import concurrent.futures
-import http.client
 import json
 import os
+import queue
 import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 import unittest
 
 import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import ROOT, WEIR, Machine, wait_until  # noqa: E402
+from harness import ROOT, Machine, wait_until  # noqa: E402
 
 TEMPLATE = os.path.join(ROOT, "tests", "e2e", "routing.yaml")
 LIMIT_S = 20
 
 
 class Server(grpc.GenericRpcHandler):
-    """Answers every method with its name and what it received; streams tick until the client goes."""
+    """Answers every method with its name and what it received; streams echo behind the name."""
 
     def __init__(self, name, credentials=None):
         self.name, self.fails, self.calls = name, False, 0
@@ -63,23 +62,6 @@ def self_signed(folder):
         return grpc.ssl_server_credentials([(k.read(), c.read())])
 
 
-class Api(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=LIMIT_S)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self.path)
-
-    def ask(self, target, **parameters):
-        self.request("POST", "/", json.dumps(parameters), {"X-Amz-Target": target})
-        answer = self.getresponse()
-        body = answer.read().decode()
-        assert answer.status == 200, body
-        return json.loads(body)
-
-
 class Routing(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -89,21 +71,18 @@ class Routing(unittest.TestCase):
         cls.servers.append(Server("secure", self_signed(cls.machine.state)))
         for server in cls.servers:
             cls.addClassCleanup(server.server.stop, 0)
-        socket_path = os.path.join(cls.machine.state, "api.sock")
-        serve = subprocess.Popen([WEIR, "serve", "--port", "0", "--state-dir", cls.machine.state],
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        cls.addClassCleanup(serve.wait, 10)
-        cls.addClassCleanup(serve.terminate)
-        wait_until("the control plane", lambda: os.path.exists(socket_path))
-        api = Api(socket_path)
-        vpc = api.ask("AmazonEC2.DescribeVpcs")["Vpcs"][0]["VpcId"]
-        subnets = [s["SubnetId"] for s in api.ask("AmazonEC2.DescribeSubnets")["Subnets"] if s["VpcId"] == vpc]
-        api.close()
+        cls.machine.start_serve()
+        vpc = cls.describe("Vpcs")[0]["VpcId"]
+        subnets = [s["SubnetId"] for s in cls.describe("Subnets") if s["VpcId"] == vpc]
         cls.fixed = {"VpcId": vpc, "SubnetIds": ",".join(subnets[:2])} | {
             f"Port{name}": server.port for name, server in zip(("One", "Two", "Three", "Secure"), cls.servers)}
         cls.up()
         with open(cls.machine.ca(), "rb") as f:
             cls.roots = f.read()
+
+    @classmethod
+    def describe(cls, what):
+        return json.loads(cls.machine.ask("POST", "/", "{}", **{"X-Amz-Target": "AmazonEC2.Describe" + what}))[what]
 
     @classmethod
     def up(cls, **parameters):
@@ -180,43 +159,29 @@ class Routing(unittest.TestCase):
 
     def test_an_update_moves_new_calls_and_no_stream(self):
         channel = self.channel()
-        sent = threading.Semaphore(0)
-        ended = threading.Event()
-
-        def messages():
-            for number in range(10000):
-                sent.acquire()
-                if ended.is_set():
-                    return
-                yield b"%d" % number
-        stream = channel.stream_stream("/test.Any/Stream")(messages(), timeout=120)
-
-        def exchange(number):
-            sent.release()
-            self.assertEqual(next(stream), b"one %d" % number)
-        exchange(0)
+        messages = queue.SimpleQueue()
+        stream = channel.stream_stream("/test.Any/Stream")(iter(messages.get, None), timeout=120)
+        messages.put(b"before")
+        self.assertEqual(next(stream), b"one before")
         self.up(WeightOfOne=0, WeightOfTwo=1)
         self.addCleanup(self.up)
         wait_until("the other group", lambda: self.call(channel)["server"] != "one")
         self.assertLessEqual({self.call(channel)["server"] for _ in range(10)}, {"two", "three"})
-        for number in range(1, 20):
-            exchange(number)
-        ended.set()
-        sent.release()
+        for number in range(20):
+            messages.put(b"%d" % number)
+            self.assertEqual(next(stream), b"one %d" % number)
+        messages.put(None)
         self.assertEqual(list(stream), [])
         self.assertEqual(stream.code(), grpc.StatusCode.OK)
 
     def test_an_idle_timeout_of_a_group_ends_its_quiet_streams(self):
         channel = self.channel()
-        ended = threading.Event()
-        self.addCleanup(ended.set)
-
-        def one_message():
-            yield b"hello"
-            ended.wait()
+        messages = queue.SimpleQueue()
+        self.addCleanup(messages.put, None)
+        messages.put(b"hello")
         self.up(StreamIdleSeconds="2")
         self.addCleanup(self.up)
-        stream = channel.stream_stream("/test.Any/Stream")(one_message(), timeout=120)
+        stream = channel.stream_stream("/test.Any/Stream")(iter(messages.get, None), timeout=120)
         self.assertEqual(next(stream), b"one hello")
         began = time.monotonic()
         with self.assertRaises(grpc.RpcError):

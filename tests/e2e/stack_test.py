@@ -93,8 +93,10 @@ class ARunningStack(unittest.TestCase):
         self.scale(2)  # a target that came by an update; the youngest goes first
         streams = self.machine.start_client("load", "--streams", "40", "--seconds", "8", "--stream-kinds", "chat",
                                             "--connections", "2")
+        self.addCleanup(streams.kill)
         time.sleep(1)
         update = self.machine.start_up(DesiredCount=1)
+        self.addCleanup(update.kill)
         wait_until("a target that drains", lambda: "draining" in self.machine.target_states())
         os.kill(self.machine.serve_pid(), signal.SIGKILL)
         update.communicate(timeout=60)  # it lost its server
@@ -179,12 +181,7 @@ class Seeing(unittest.TestCase):
 
     def metric(self, name, *labels):
         """The sum of a metric over the lines that have the labels."""
-        with socket.socket(socket.AF_UNIX) as s:
-            s.connect(os.path.join(self.machine.state, "api.sock"))
-            s.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            page = b"".join(iter(lambda: s.recv(65536), b"")).decode()
-        self.assertIn(" 200 ", page.splitlines()[0])
-        return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in self.machine.ask("GET", "/metrics").splitlines()
                    if line.startswith(name + "{") and all(label in line for label in labels))
 
     def test_logs_and_metrics_tell_of_each_call(self):
